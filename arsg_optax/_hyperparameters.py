@@ -1,0 +1,55 @@
+"""Hyper-parameters that the papers index by t: a number, an array or a schedule."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._validation import check_hyperparameter_array
+
+
+def value_at(
+    name: str,
+    hyperparameter: Any,
+    count: jax.typing.ArrayLike,
+    allow_16_bits: bool = False,
+) -> float | jax.Array:
+    """The value of a hyper-parameter at an update.
+
+    A Python number stays one, so that `1 - b1` is formed in double precision
+    before it meets a float32 array.
+
+    Args:
+      name: the argument's name, for messages.
+      hyperparameter: a number, a scalar array or a schedule of the count.
+      count: () int32, the number of updates before this one.
+      allow_16_bits: whether a 16-bit value is accepted.
+
+    Returns:
+      A Python float or a scalar of JAX's default float dtype.
+
+    Raises:
+      ValueError: if the value is not a scalar or has 16 bits.
+    """
+    value: Any = hyperparameter(count) if callable(hyperparameter) else hyperparameter
+    if isinstance(value, (int, float)):
+        return float(value)
+    check_hyperparameter_array(name, value, allow_16_bits)
+    return as_scalar(value)
+
+
+def increment(count: jax.Array) -> jax.Array:
+    """The next count: () int32, stays at the largest int32 instead of overflowing."""
+    return jnp.asarray(optax.safe_increment(count))
+
+
+def as_scalar(value: chex.Numeric) -> jax.Array:
+    """A () array of JAX's default float dtype, never weakly typed."""
+    return jnp.asarray(value).astype(default_float())
+
+
+def default_float() -> jnp.dtype:
+    """float64 under `jax_enable_x64`, else float32."""
+    return jnp.dtype(jax.dtypes.canonicalize_dtype(float))

@@ -1,0 +1,202 @@
+"""Checks of hyper-parameters and trees: each error names value and remedy.
+
+Only Python and NumPy numbers are compared. A traced value has no truth value,
+so under `jit`, `vmap` and `optax.inject_hyperparams` ranges go unchecked;
+dtypes and shapes are known while tracing and are always checked.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+_SMALLEST_EPS = float(np.finfo(np.float32).tiny)
+
+
+def _check(
+    name: str,
+    value: Any,
+    valid: Callable[[float], bool],
+    requirement: str,
+    remedy: str,
+    allow_16_bits: bool = False,
+) -> None:
+    """Checks one hyper-parameter: a number, a scalar array or a schedule."""
+    if callable(value):
+        return
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.number, np.ndarray, jax.Array)
+    ):
+        raise ValueError(
+            f"{name} must be a number, a scalar array or a schedule, got "
+            f"{value!r}; pass for example a float."
+        )
+    if not isinstance(value, (int, float)):
+        check_hyperparameter_array(name, value, allow_16_bits)
+    if isinstance(value, (int, float, np.number)) and not valid(float(value)):
+        raise ValueError(f"{name} must be {requirement}, got {value!r}; {remedy}")
+
+
+def check_hyperparameter_array(
+    name: str, value: Any, allow_16_bits: bool = False
+) -> None:
+    """Refuses hyper-parameters that are no scalars or come in 16 bits.
+
+    Args:
+      name: the argument's name, for the message.
+      value: an array or tracer.
+      allow_16_bits: True where a relative error of 0.4 % does no harm.
+
+    Raises:
+      ValueError: if the shape is not () or the dtype has 16 bits, in which
+        bfloat16 turns 0.999 into 1 and float16 turns 1e-8 into 0.
+    """
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"{name} must be a scalar, got an array of shape {jnp.shape(value)}; "
+            "use jax.vmap to run several values at once."
+        )
+    dtype = jnp.result_type(value)
+    too_narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
+    if too_narrow and not allow_16_bits:
+        raise ValueError(
+            f"{name} must have at least 32 bits, got dtype {dtype}: in 16 bits 0.999 "
+            "becomes 1 and 1e-8 becomes 0; pass a float32, or with injected "
+            "hyper-parameters use "
+            "inject_hyperparams(..., hyperparam_dtype=jnp.float32)."
+        )
+
+
+def check_decay(name: str, value: Any) -> None:
+    """Checks a decay rate of an average: in [0, 1)."""
+    remedy = "1 - decay is the weight of the newest gradient; 0.9 to 0.999 are usual."
+    _check(name, value, lambda v: 0 <= v < 1, "in [0, 1)", remedy)
+
+
+def check_observation(value: Any) -> None:
+    """Checks an observation factor: in [0, 1)."""
+    remedy = (
+        "0 is heavy ball, 1 - b1 is Nesterov, 0.1 is the ARSG default; an observation "
+        "distance is converted by hyperparams.observation_from_distance."
+    )
+    _check("observation", value, lambda v: 0 <= v < 1, "in [0, 1)", remedy)
+
+
+def check_distance(value: Any) -> None:
+    """Checks an observation distance: finite and at least 0."""
+    remedy = "it counts momentum steps ahead of the iterate; NAMSG uses 0.9 to 3."
+    _check(
+        "distance", value, lambda v: 0 <= v < math.inf, "finite and at least 0", remedy
+    )
+
+
+def check_resilience(value: Any) -> None:
+    """Checks a resilience: in [0, 1]."""
+    remedy = "a step is multiplied by 1 - resilience to 1 + resilience; 0.999 is usual."
+    _check("resilience", value, lambda v: 0 <= v <= 1, "in [0, 1]", remedy)
+
+
+def check_eps(value: Any) -> None:
+    """Checks a positive constant that float32 must be able to hold."""
+    remedy = "1e-8 is the fast mode, 1e-3 the fine mode of ARSG."
+    requirement = f"finite and at least {_SMALLEST_EPS:.3g}"
+    _check("eps", value, lambda v: _SMALLEST_EPS <= v < math.inf, requirement, remedy)
+
+
+def check_learning_rate(value: Any) -> None:
+    """Checks a learning rate: finite and at least 0; 16 bits are allowed."""
+    remedy = "to ascend, use scale_by_learning_rate(..., flip_sign=False)."
+    requirement = "finite and at least 0"
+    _check(
+        "learning_rate",
+        value,
+        lambda v: 0 <= v < math.inf,
+        requirement,
+        remedy,
+        allow_16_bits=True,
+    )
+
+
+def check_weight_decay(value: Any) -> None:
+    """Checks a decoupled weight decay: finite and at least 0."""
+    remedy = "0.0 switches it off."
+    requirement = "finite and at least 0"
+    _check(
+        "weight_decay",
+        value,
+        lambda v: 0 <= v < math.inf,
+        requirement,
+        remedy,
+        allow_16_bits=True,
+    )
+
+
+def leaf_dtype(leaf: Any) -> jnp.dtype:
+    """The dtype of an array, an abstract array or a Python number."""
+    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+
+
+def check_real(name: str, tree: optax.Params) -> None:
+    """Refuses leaves that are not real floating point.
+
+    Args:
+      name: what the tree is, for the message.
+      tree: any pytree of arrays, abstract arrays or Python floats.
+
+    Raises:
+      ValueError: names the leaf's path, its dtype and the remedy.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        dtype = leaf_dtype(leaf)
+        if jnp.issubdtype(dtype, jnp.floating):
+            continue
+        remedy = (
+            "optimize real and imaginary part apart with "
+            "optax.contrib.split_real_and_imaginary."
+            if jnp.issubdtype(dtype, jnp.complexfloating)
+            else "leave such leaves out with optax.masked or optax.partition."
+        )
+        raise ValueError(
+            f"{name} must be real floating point, got dtype {dtype} at "
+            f"'{jax.tree_util.keystr(path)}'; {remedy}"
+        )
+
+
+def check_updates(name: str, updates: optax.Updates, moment: optax.Updates) -> None:
+    """Checks incoming updates against a moment of the optimizer state.
+
+    Args:
+      name: what the updates are, for the message.
+      updates: tree of real arrays.
+      moment: tree of the same structure and shapes, from the state.
+
+    Raises:
+      ValueError: if structure, a shape or a dtype does not fit.
+    """
+    check_real(name, updates)
+    remedy = "call update with gradients of the parameters that init was called with."
+    if name == "raw_gradient":
+        remedy = (
+            "inside chain_on_gradient give masked and partition "
+            "mask_compatible_extra_args=True."
+        )
+
+    def check_shape(path, expected, update):
+        if jnp.shape(update) != jnp.shape(expected):
+            raise ValueError(
+                f"{name} must have the shape {jnp.shape(expected)} at "
+                f"'{jax.tree_util.keystr(path)}', got {jnp.shape(update)}; {remedy}"
+            )
+
+    # Compared apart from the map below, whose error would hide the remedy.
+    expected, got = jax.tree.structure(moment), jax.tree.structure(updates)
+    if expected != got:
+        raise ValueError(
+            f"{name} must have the tree structure of the optimizer state, {expected}, "
+            f"got {got}; {remedy}"
+        )
+    jax.tree_util.tree_map_with_path(check_shape, moment, updates)

@@ -1,0 +1,1 @@
+"""The named optimizers: each one a chain of transforms, one paper's name a file."""

@@ -1,0 +1,115 @@
+"""NAMSG, ARSG by its observation distance."""
+
+from typing import Any
+
+import chex
+import optax
+
+from arsg_optax._hyperparameters import value_at
+from arsg_optax._validation import check_decay, check_distance
+from arsg_optax.hyperparams import observation_from_distance
+from arsg_optax.optimizers._decay import Mask
+from arsg_optax.optimizers.arsg import arsg
+
+
+def namsg(
+    learning_rate: optax.ScalarOrSchedule = 0.002,
+    b1: optax.ScalarOrSchedule = 0.9,
+    b2: chex.Numeric = 0.99,
+    eps: chex.Numeric = 1e-8,
+    distance: optax.ScalarOrSchedule = 0.9,
+    *,
+    preconditioner: optax.GradientTransformation | None = None,
+    debias: bool = False,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    mask: Mask = None,
+    mu_dtype: Any | None = None,
+    nu_dtype: Any | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""NAMSG: :func:`arsg_optax.arsg` given the observation distance.
+
+    The update of ARSG with :math:`\mu_t = \eta_t (1-\beta_{1t})/\beta_{1t}`, where
+    :math:`\eta_t` is the argument ``distance`` and :math:`\beta_{1t}` is ``b1``: the
+    gradient is taken :math:`\eta_t` momentum steps ahead of the iterate, and a
+    distance of ``b1`` is Nesterov's. From
+    :math:`m_0 = 0, v_0 = 0, \hat v_0 = \epsilon`,
+
+    .. math::
+
+      \begin{align*}
+        m_t &\leftarrow \beta_{1t} m_{t-1} + (1-\beta_{1t}) g_t \\
+        v_t &\leftarrow \beta_2 v_{t-1} + (1-\beta_2) g_t^2 \\
+        \hat v_t &\leftarrow \max(\hat v_{t-1}, v_t) \\
+        y_{t+1} &\leftarrow y_t - \alpha_t \left(
+          ((1-\mu_t) m_t + \mu_t g_t) / \sqrt{\hat v_t} + \gamma y_t \right)
+      \end{align*}
+
+    State: three arrays a parameter.
+
+    Args:
+      learning_rate: finite and at least 0, or a schedule.
+      b1: decay rate of the momentum, in (0, 1), or a schedule.
+      b2: decay rate of the second moment, in [0, 1).
+      eps: where the maximum of the second moment starts, see
+        :func:`arsg_optax.arsg`.
+      distance: observation distance in momentum steps, at least 0 and below
+        ``b1 / (1 - b1)``, or a schedule: the paper's experiments raise it linearly
+        from 0.9 to 3.0 over the first epoch,
+        ``optax.linear_schedule(0.9, 3.0, steps_per_epoch)``.
+      preconditioner: see :func:`arsg_optax.arsg`.
+      debias: see :func:`arsg_optax.remote_observation`.
+      weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
+      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mu_dtype: dtype that stores the momentum, see :func:`arsg_optax.arsg`.
+      nu_dtype: the same for both second moments.
+
+    Returns:
+      The corresponding :class:`optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: if an argument is out of range.
+
+    Examples:
+      >>> import arsg_optax, jax, jax.numpy as jnp, optax
+      >>> def f(x): return jnp.sum(x ** 2)
+      >>> solver = arsg_optax.namsg(learning_rate=0.1)
+      >>> params = jnp.array([1., 2., 3.])
+      >>> state = solver.init(params)
+      >>> for _ in range(5):
+      ...     updates, state = solver.update(jax.grad(f)(params), state, params)
+      ...     params = optax.apply_updates(params, updates)
+      ...     print(f'Objective function: {f(params):.2f}')
+      Objective function: 11.83
+      Objective function: 9.89
+      Objective function: 8.13
+      Objective function: 6.56
+      Objective function: 5.20
+
+    References:
+      Chen et al, `NAMSG: An Efficient Method for Training Neural Networks
+      <https://arxiv.org/abs/1905.01422v2>`_, 2019, Algorithm 1.
+    """
+    check_decay("b1", b1)
+    check_distance(distance)
+    return arsg(
+        learning_rate,
+        b1,
+        b2,
+        eps,
+        _observation(distance, b1),
+        preconditioner=preconditioner,
+        debias=debias,
+        weight_decay=weight_decay,
+        mask=mask,
+        mu_dtype=mu_dtype,
+        nu_dtype=nu_dtype,
+    )
+
+
+def _observation(distance: optax.ScalarOrSchedule, b1: optax.ScalarOrSchedule) -> Any:
+    """The observation factor; a schedule if either argument is one."""
+    if not callable(distance) and not callable(b1):
+        return observation_from_distance(distance, b1)
+    return lambda count: observation_from_distance(
+        value_at("distance", distance, count), value_at("b1", b1, count)
+    )

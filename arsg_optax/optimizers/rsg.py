@@ -1,0 +1,93 @@
+"""RSG, the remote stochastic gradient method."""
+
+from typing import Any
+
+import optax
+
+from arsg_optax.optimizers._decay import Mask, decoupled_decay
+from arsg_optax.transforms.learning_rate import scale_by_learning_rate
+from arsg_optax.transforms.observation import remote_observation
+
+
+def rsg(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: optax.ScalarOrSchedule = 0.999,
+    observation: optax.ScalarOrSchedule = 0.1,
+    *,
+    debias: bool = False,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    mask: Mask = None,
+    mu_dtype: Any | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""RSG: momentum with the gradient taken far ahead of the iterate.
+
+    SGD with a slow momentum, whose gradients are taken at an *observation point*
+    :math:`\eta = \mu\beta/(1-\beta)` momentum steps ahead of the iterate (99.9 by
+    default). The training loop holds the observation point; evaluate at the iterate,
+    :func:`arsg_optax.eval_params`, which carries far less gradient noise. Heavy ball,
+    Nesterov, QHM, ASGD and others are RSG with other values:
+    :mod:`arsg_optax.hyperparams` converts them.
+
+    Let :math:`\alpha_t` be the learning rate, :math:`\beta_t` and :math:`\mu_t` the
+    arguments ``b1`` and ``observation``, :math:`\gamma` the weight decay and
+    :math:`y_t` the parameters. The initial state is :math:`m_0 = 0`. Then
+
+    .. math::
+
+      \begin{align*}
+        m_t &\leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t \\
+        y_{t+1} &\leftarrow y_t
+          - \alpha_t \left( (1-\mu_t) m_t + \mu_t g_t + \gamma y_t \right)
+      \end{align*}
+
+    The momentum is an average, not a sum, so learning rates are those of
+    ``optax.sgd`` divided by ``1 - momentum``. State: one array a parameter.
+
+    Args:
+      learning_rate: step size along the average, finite and at least 0, or a
+        schedule. The paper uses 5 for logistic regression on MNIST.
+      b1: decay rate of the momentum, in [0, 1), or a schedule. The default averages
+        over a thousand gradients.
+      observation: observation factor, dimensionless, in [0, 1), or a schedule;
+        0 is heavy ball, ``1 - b1`` Nesterov. The paper's default is 0.1 for
+        ``b1=0.999``.
+      debias: correct the momentum for its start at 0, see
+        :func:`arsg_optax.remote_observation`.
+      weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
+        The paper's L2 decay comes before everything:
+        ``optax.chain(optax.add_decayed_weights(wd), rsg(...))``.
+      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
+        stochastically. None is the parameter's dtype, but float32 at least.
+
+    Returns:
+      The corresponding :class:`optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: if an argument is out of range.
+
+    Examples:
+      >>> import arsg_optax, jax, jax.numpy as jnp, optax
+      >>> def f(x): return jnp.sum(x ** 2)
+      >>> solver = arsg_optax.rsg(learning_rate=1.0)
+      >>> params = jnp.array([1., 2., 3.])
+      >>> state = solver.init(params)
+      >>> for _ in range(5):
+      ...     updates, state = solver.update(jax.grad(f)(params), state, params)
+      ...     params = optax.apply_updates(params, updates)
+      ...     print(f'Objective function: {f(params):.2f}')
+      Objective function: 8.92
+      Objective function: 5.65
+      Objective function: 3.55
+      Objective function: 2.22
+      Objective function: 1.37
+
+    References:
+      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
+      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 3.
+    """
+    return optax.chain(
+        remote_observation(b1, observation, debias=debias, mu_dtype=mu_dtype),
+        decoupled_decay(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

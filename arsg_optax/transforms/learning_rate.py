@@ -1,0 +1,68 @@
+"""The learning rate: Optax's last link, which also records the rate it applied."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
+from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._validation import check_learning_rate, check_real
+
+
+class ScaleByLearningRateState(NamedTuple):
+    """State of :func:`scale_by_learning_rate`."""
+
+    count: jax.Array  # () int32, updates so far.
+    # (), default float dtype: the last update was -learning_rate times what came in.
+    learning_rate: jax.Array
+
+
+def scale_by_learning_rate(
+    learning_rate: optax.ScalarOrSchedule, *, flip_sign: bool = True
+) -> optax.GradientTransformationExtraArgs:
+    """Multiplies updates by the negative learning rate, and records it.
+
+    As :func:`optax.scale_by_learning_rate`. :func:`arsg_optax.eval_params` reads the
+    recorded rate to find the iterate, :func:`arsg_optax.metrics` reports it.
+
+    Args:
+      learning_rate: finite and at least 0, or a schedule of the number of updates
+        so far, counted from 0.
+      flip_sign: False leaves the sign, to ascend. The recorded rate is negative
+        then, so that an update is always minus the recorded rate times what came in.
+
+    Returns:
+      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
+      parameters' dtypes, or where ``update`` gets no params in those they came in.
+
+    Raises:
+      ValueError: if the learning rate is negative, not finite or no scalar.
+    """
+    check_learning_rate(learning_rate)
+    sign = 1 if flip_sign else -1
+
+    def init_fn(params):
+        check_real("params", params)
+        return ScaleByLearningRateState(
+            count=jnp.zeros([], jnp.int32),
+            learning_rate=jnp.zeros([], default_float()),
+        )
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        rate = sign * value_at(
+            "learning_rate", learning_rate, state.count, allow_16_bits=True
+        )
+
+        def step(u):
+            dtype = compute_dtype(u)
+            return jnp.asarray(-rate, dtype) * u.astype(dtype)
+
+        new_state = ScaleByLearningRateState(
+            count=increment(state.count), learning_rate=as_scalar(rate)
+        )
+        return cast_updates(jax.tree.map(step, updates), params, updates), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -1,0 +1,114 @@
+"""Remote observation: momentum whose gradient is taken ahead of the iterate."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
+from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._precision import cast_updates, check_storage_dtype
+from arsg_optax._validation import (
+    check_decay,
+    check_observation,
+    check_real,
+    check_updates,
+)
+
+
+class RemoteObservationState(NamedTuple):
+    """State of :func:`remote_observation`; scalars are of the default float dtype."""
+
+    count: jax.Array  # () int32, updates so far.
+    mu: optax.Updates  # m_t, shaped as the parameters.
+    weight: jax.Array  # (), total weight of the gradients in m_t: 1 - prod(b1).
+    observation: jax.Array  # (), the observation factor last applied.
+    distance: jax.Array  # (), the observation distance it stands for.
+
+
+def remote_observation(
+    b1: optax.ScalarOrSchedule = 0.999,
+    observation: optax.ScalarOrSchedule = 0.1,
+    *,
+    debias: bool = False,
+    mu_dtype: Any | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""The direction of RSG: a mixture of momentum and newest gradient.
+
+    With :math:`\beta` = ``b1`` and :math:`\mu` = ``observation``, from
+    :math:`m_0 = 0`,
+
+    .. math::
+
+      \begin{align*}
+        m_t &\leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t \\
+        d_t &\leftarrow (1-\mu_t) m_t + \mu_t g_t
+      \end{align*}
+
+    A step along :math:`-d_t` moves the *observation point*, where the training
+    loop holds the parameters and takes gradients. The *iterate* of plain momentum
+    lies :math:`\eta = \mu\beta/(1-\beta)` momentum steps behind it;
+    :func:`arsg_optax.eval_params` returns it. :math:`\mu = 0` is heavy ball,
+    :math:`\mu = 1-\beta` Nesterov.
+
+    Args:
+      b1: decay rate of the momentum, in [0, 1), or a schedule of it.
+      observation: observation factor, dimensionless, in [0, 1), or a schedule.
+      debias: divide the momentum's part of the direction by the total weight of
+        its gradients, :math:`1-\beta^t` for a constant decay. The gradient's part
+        stays as it is, as in the authors' released code with Adam's
+        preconditioner.
+      mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
+        float32 or float64; None is the parameter's dtype, but float32 at least.
+
+    Returns:
+      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
+      parameters' dtypes, or where ``update`` gets no params in those they came in.
+
+    Raises:
+      ValueError: if an argument is out of range, if a hyper-parameter has 16 bits,
+        or if gradients are not real floating point or do not fit the state.
+
+    References:
+      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
+      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 3.
+    """
+    check_decay("b1", b1)
+    check_observation(observation)
+    mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
+
+    def init_fn(params):
+        check_real("params", params)
+        return RemoteObservationState(
+            count=jnp.zeros([], jnp.int32),
+            mu=moments_like(params, mu_dtype),
+            weight=jnp.zeros([], default_float()),
+            observation=jnp.zeros([], default_float()),
+            distance=jnp.zeros([], default_float()),
+        )
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        check_updates("updates", updates, state.mu)
+        beta = value_at("b1", b1, state.count)
+        factor = value_at("observation", observation, state.count)
+        weight = beta * state.weight + (1 - beta)
+        momentum_share = (1 - factor) / weight if debias else 1 - factor
+
+        def mix(g, m):
+            momentum_part = jnp.asarray(momentum_share, m.dtype) * m
+            return momentum_part + jnp.asarray(factor, m.dtype) * g.astype(m.dtype)
+
+        mu = update_moment(updates, state.mu, beta)
+        direction = jax.tree.map(mix, updates, mu)
+        new_state = RemoteObservationState(
+            count=increment(state.count),
+            mu=store(mu, state.mu, state.count, "mu"),
+            weight=weight,
+            observation=as_scalar(factor),
+            distance=as_scalar(factor * beta / (1 - beta)),
+        )
+        return cast_updates(direction, params, updates), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

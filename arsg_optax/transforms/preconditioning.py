@@ -1,0 +1,113 @@
+"""The preconditioner of ARSG and NAMSG: RMS scaling that never grows back."""
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._hyperparameters import increment, value_at
+from arsg_optax._moments import moments_like, store, store_nearest, update_moment
+from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
+from arsg_optax._validation import check_decay, check_eps, check_real
+from arsg_optax.transforms.combining import gradient_for_statistics
+
+
+class ScaleByNonincreasingRmsState(NamedTuple):
+    """State of :func:`scale_by_nonincreasing_rms`."""
+
+    count: jax.Array  # () int32, updates so far.
+    nu: optax.Updates  # v_t, shaped as the parameters.
+    nu_max: optax.Updates  # The running maximum of eps and v_1 ... v_t.
+
+    def denominator(self) -> optax.Updates:
+        """What the last update was divided by, shaped as the parameters."""
+        return jax.tree.map(_root, self.nu_max)
+
+
+def scale_by_nonincreasing_rms(
+    b2: chex.Numeric = 0.99, eps: chex.Numeric = 1e-8, *, nu_dtype: Any | None = None
+) -> optax.GradientTransformationExtraArgs:
+    r"""Divides updates by the root of the largest second moment so far.
+
+    With :math:`\beta_2` = ``b2`` and :math:`\epsilon` = ``eps``, from
+    :math:`v_0 = 0` and :math:`\hat v_0 = \epsilon`,
+
+    .. math::
+
+      \begin{align*}
+        v_t &\leftarrow \beta_2 v_{t-1} + (1-\beta_2) g_t^2 \\
+        \hat v_t &\leftarrow \max(\hat v_{t-1}, v_t) \\
+        u_t &\leftarrow d_t / \sqrt{\hat v_t}
+      \end{align*}
+
+    where :math:`g_t` is ``raw_gradient`` inside
+    :func:`arsg_optax.chain_on_gradient`, else the incoming update :math:`d_t`.
+    Unlike AMSGrad in Optax, nothing is added to the root and no moment is bias
+    corrected: ``eps`` is where :math:`\hat v` starts, so it bounds the scaling by
+    :math:`1/\sqrt\epsilon`.
+
+    A gradient element whose square overflows (above 1.8e19 in float32) saturates
+    :math:`v_t` at the largest finite number; the state stays finite. As after every
+    huge gradient :math:`\hat v` keeps that element's steps tiny from then on, which
+    is what a non-increasing preconditioner means: clip gradients to avoid it.
+
+    Args:
+      b2: decay rate of the second moment, in [0, 1).
+      eps: initial value of the maximum, in units of the squared gradient, at least
+        1.18e-38. 1e-8 is the papers' fast mode, 1e-3 their fine mode, which
+        generalizes better.
+      nu_dtype: dtype that stores both moments: bfloat16 (the average rounded
+        stochastically, the maximum to nearest, so that the latter can exceed its
+        float32 twin by about 4 %), float32 or float64; None is the parameter's
+        dtype, but float32 at least.
+
+    Returns:
+      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
+      parameters' dtypes, or where ``update`` gets no params in those they came in.
+
+    Raises:
+      ValueError: if an argument is out of range, if ``b2`` or ``eps`` has 16 bits,
+        or if gradients are not real floating point or do not fit the state.
+
+    References:
+      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
+      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, Algorithm 1, lines 5 to 7.
+    """
+    check_decay("b2", b2)
+    check_eps(eps)
+    nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
+
+    def init_fn(params):
+        check_real("params", params)
+        return ScaleByNonincreasingRmsState(
+            count=jnp.zeros([], jnp.int32),
+            nu=moments_like(params, nu_dtype),
+            nu_max=moments_like(params, nu_dtype, fill=eps),
+        )
+
+    def update_fn(updates, state, params=None, *, raw_gradient=None, **extra_args):
+        del extra_args
+        gradient = gradient_for_statistics(updates, raw_gradient, state.nu)
+        nu = update_moment(gradient, state.nu, value_at("b2", b2, state.count), order=2)
+        largest = jax.tree.map(
+            lambda v, v_max: jnp.maximum(v_max.astype(v.dtype), v), nu, state.nu_max
+        )
+        new_state = ScaleByNonincreasingRmsState(
+            count=increment(state.count),
+            nu=store(nu, state.nu, state.count, "nu"),
+            nu_max=store_nearest(largest, state.nu_max),
+        )
+        scaled = jax.tree.map(
+            lambda d, root: d.astype(compute_dtype(d, root)) / root,
+            updates,
+            new_state.denominator(),
+        )
+        return cast_updates(scaled, params, updates), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _root(largest):
+    return jnp.sqrt(largest.astype(compute_dtype(largest)))

@@ -1,0 +1,46 @@
+"""What every test runs under: strict promotion, float32, eight CPU devices."""
+
+import os
+
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    # XLA reads its flags once, so this must come before jax is imported.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+# An accelerator would hide the eight devices; JAX_PLATFORMS=cuda,cpu brings it back.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", False)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A property's first example compiles, so a time limit for one example means nothing.
+hypothesis.settings.register_profile("arsg", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("arsg")
+
+
+def _configured(name: str, value: Any) -> Iterator[None]:
+    before = getattr(jax.config, name)
+    jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """float64 for one test."""
+    yield from _configured("jax_enable_x64", True)
+
+
+@pytest.fixture
+def relaxed_promotion() -> Iterator[None]:
+    """Standard dtype promotion, for tests that run Optax's own solvers."""
+    yield from _configured("jax_numpy_dtype_promotion", "standard")
