@@ -126,7 +126,8 @@ def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
       first update the values are 0.
     """
     held = [
-        (found.path, name, value)
+        # Flax NNX holds each array of a state in a variable, a tree of one leaf.
+        (found.path, name, jax.tree.leaves(value)[0])
         for found in find_states(opt_state)
         for name, value in _scalars(found.state).items()
     ]
