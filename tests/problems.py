@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -28,17 +27,17 @@ class Problem(NamedTuple):
     def gradient(self, t: int, y: np.ndarray) -> np.ndarray:
         return self.curvature * (y - self.target) + self.noise[t]
 
-    def tree(self, flat: np.ndarray, dtype: Any = None) -> dict[str, jax.Array]:
+    def tree(self, flat: np.ndarray, dtype: Any) -> dict[str, np.ndarray]:
         """Splits a flat vector into the problem's arrays."""
         tree, position = {}, 0
         for name, shape in self.shapes.items():
             size = int(np.prod(shape))
             piece = flat[position : position + size].reshape(shape)
-            tree[name] = jnp.asarray(piece, dtype)
+            tree[name] = np.asarray(piece, dtype)
             position += size
         return tree
 
-    def flat(self, tree: dict[str, jax.Array]) -> np.ndarray:
+    def flat(self, tree: Any) -> np.ndarray:
         """The inverse of `tree`, in float64."""
         pieces = [np.asarray(tree[name], np.float64).ravel() for name in self.shapes]
         return np.concatenate(pieces)
@@ -59,17 +58,21 @@ def problem(seed: int, shapes: str, noise: float, steps: int) -> Problem:
 
 
 def run(
-    optimizer: optax.GradientTransformation, task: Problem, dtype: Any = None
+    optimizer: optax.GradientTransformation, task: Problem, dtype: Any
 ) -> Iterator[tuple[np.ndarray, np.ndarray, Any]]:
     """Runs jitted updates; yields parameters, iterate and state after each."""
-    update = jax.jit(optimizer.update)
+
+    @jax.jit
+    def step(gradient, state, params):
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        return params, state, arsg_optax.eval_params(state, params)
+
     params: Any = task.tree(task.start, dtype)
     state = optimizer.init(params)
     for t in range(len(task.noise)):
         gradient = task.tree(task.gradient(t, task.flat(params)), dtype)
-        updates, state = update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
-        iterate: Any = arsg_optax.eval_params(state, params)
+        params, state, iterate = step(gradient, state, params)
         yield task.flat(params), task.flat(iterate), state
 
 
