@@ -1,0 +1,1 @@
+"""The subcommands of `arsg`, one a file, each with `run(arguments) -> exit code`."""

@@ -1,0 +1,228 @@
+"""`arsg compare`: several optimizers on one task."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from arsg_optax.demos.compare import (
+    Comparison,
+    Plan,
+    check_batch_size,
+    compare,
+    make_plan,
+)
+from arsg_optax.demos.data import Dataset
+from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.optimizers import OPTIMIZERS
+from arsg_optax.demos.progress import LiveProgress
+from arsg_optax.demos.report import write_metrics, write_report
+from arsg_optax.demos.report.terminal import print_table
+from arsg_optax.demos.results import Outcome, Run
+from arsg_optax.demos.tasks import TASKS, find_task
+
+_PLAIN_WIDTH = 110
+
+
+def _option(text: str, metavar: str) -> object:
+    return tyro.conf.arg(help=text, metavar=metavar)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train a task's model with several optimizers and compare them.
+
+    Every optimizer starts from the same weights and sees the images in the same order.
+    Writes metrics.csv, curves.png and report.html. Ctrl-C keeps the results so far.
+    """
+
+    task: Annotated[str, _option(f"What to train: {', '.join(TASKS)}.", "NAME")] = (
+        "digits-mlp"
+    )
+    optimizers: Annotated[
+        tuple[str, ...],
+        _option(
+            "Which to compare, separated by spaces or commas; all that apply if none "
+            f"is named. Known: {', '.join(OPTIMIZERS)}.",
+            "NAME[,NAME...]",
+        ),
+    ] = ()
+    epochs: Annotated[
+        int | None, _option("Passes over the training set (None: the task's).", "N")
+    ] = None
+    batch_size: Annotated[
+        int | None, _option("Images per step (None: the task's).", "N")
+    ] = None
+    learning_rate: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]],
+        _option(
+            "Step size of one optimizer instead of the task's, e.g. adam=0.01, in the "
+            "sense of the optimizer's own function; may be repeated.",
+            "NAME=VALUE",
+        ),
+    ] = ()
+    seed: Annotated[
+        int, _option("Of the initial weights and of the order of the images.", "N")
+    ] = 0
+    data_dir: Annotated[
+        Path | None,
+        _option(
+            "Directory of data sets, with mnist/*.parquet in it (None: the one that "
+            "the environment variable ARSG_DATA_DIR names, else the Hugging Face Hub).",
+            "DIR",
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        _option(
+            "Directory of the results; files of an earlier comparison there are "
+            "replaced (None: runs/<timestamp>-<task>).",
+            "DIR",
+        ),
+    ] = None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs `arsg compare`.
+
+    Args:
+        arguments: what follows the command's name.
+
+    Returns:
+        The exit code: 0, 1 if no optimizer finished, 2 for options that cannot be
+        read, 130 if interrupted.
+
+    Raises:
+        UsageError: for a request that cannot be run.
+        DataError: if the task's data cannot be had.
+    """
+    try:
+        options = tyro.cli(Compare, prog="arsg compare", args=list(arguments))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    plan = make_plan(
+        find_task(options.task),
+        split_names(options.optimizers),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rates=parse_learning_rates(options.learning_rate),
+        seed=options.seed,
+    )
+    console = _console()
+    with console.status(f"Loading the data of {plan.task.name}"):
+        dataset = plan.task.load(options.data_dir)
+    check_batch_size(plan, dataset)
+    directory = _make_directory(options.out, plan)
+    return _compare(console, plan, dataset, directory, arguments)
+
+
+def split_names(values: Sequence[str]) -> list[str]:
+    """Names separated by commas, by spaces or both: `("a,b", "c")` is a, b, c."""
+    parts = [part.strip() for value in values for part in value.split(",")]
+    return [part for part in parts if part]
+
+
+def parse_learning_rates(values: Sequence[str]) -> dict[str, float]:
+    """Reads `NAME=VALUE` texts, several in one separated by commas.
+
+    Raises:
+        UsageError: if one has another form or names an optimizer twice.
+    """
+    rates: dict[str, float] = {}
+    for text in split_names(values):
+        name, separator, number = text.partition("=")
+        try:
+            rate = float(number)
+        except ValueError:
+            separator = ""
+            rate = 0.0
+        if not (name and separator):
+            raise UsageError(
+                f"--learning-rate must be NAME=VALUE, e.g. adam=0.01, got {text!r}"
+            )
+        if name in rates:
+            raise UsageError(f"--learning-rate names {name!r} more than once")
+        rates[name] = rate
+    return rates
+
+
+class _Reporter(LiveProgress):
+    """Shows progress, and keeps metrics.csv up to date after each optimizer."""
+
+    def __init__(self, console: Console, plan: Plan, directory: Path):
+        super().__init__(console, list(plan.settings), plan.task.epochs)
+        self._directory = directory
+        self._runs: list[Run] = []
+
+    def run_started(self, run: Run) -> None:
+        self._runs.append(run)
+        super().run_started(run)
+
+    def run_finished(self, run: Run) -> None:
+        write_metrics(self._directory, self._runs)
+        super().run_finished(run)
+
+
+def _compare(
+    console: Console,
+    plan: Plan,
+    dataset: Dataset,
+    directory: Path,
+    arguments: Sequence[str],
+) -> int:
+    console.print(
+        f"{plan.task.name}: {plan.task.summary}; {plan.task.epochs} epochs, batch "
+        f"size {plan.task.batch_size}, seed {plan.seed}",
+        highlight=False,
+    )
+    with _Reporter(console, plan, directory) as reporter:
+        comparison = compare(plan, dataset, reporter)
+    command = shlex.join(["arsg", "compare", *arguments])
+    with console.status("Writing the report"):
+        files = write_report(directory, comparison, command)
+    print_table(console, f"\n{plan.task.name}", comparison.runs)
+    if comparison.interrupted:
+        print(
+            f"arsg: interrupted; the results so far are in {directory}",
+            file=sys.stderr,
+        )
+        return 130
+    for file in files:
+        console.print(str(file), highlight=False, soft_wrap=True)
+    return 0 if _any_finished(comparison) else 1
+
+
+def _any_finished(comparison: Comparison) -> bool:
+    return any(run.outcome is Outcome.FINISHED for run in comparison.runs)
+
+
+def _console() -> Console:
+    # Without a terminal rich assumes 80 columns, too few for the table.
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+
+
+def _make_directory(out: Path | None, plan: Plan) -> Path:
+    """Makes the directory of the results before any training."""
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{plan.task.name}"
+        root = Path("runs")
+        root.mkdir(exist_ok=True)
+        for count in range(1, 1000):
+            directory = root / (stem if count == 1 else f"{stem}-{count}")
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                continue
+            return directory
+    except OSError as error:
+        raise UsageError(f"--out: the directory cannot be made: {error}") from error
+    raise UsageError(f"--out: all names from {root / stem} on are taken")

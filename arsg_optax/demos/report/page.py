@@ -1,0 +1,182 @@
+"""A web page of a comparison that needs nothing but itself."""
+
+import base64
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from html import escape
+from importlib import metadata
+
+import jax
+
+from arsg_optax.demos.compare import Comparison
+from arsg_optax.demos.report.summary import Line, summarize
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
+       max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9rem; }
+th, td { padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap;
+         font-variant-numeric: tabular-nums; }
+th { border-bottom: 2px solid #444; vertical-align: bottom; white-space: normal; }
+td.text, th.text { text-align: left; }
+tr.first td { border-top: 1px solid #ccc; }
+tr.ours td:first-child { color: #a33f00; font-weight: 600; }
+img { max-width: 100%; height: auto; }
+code { background: #f3f3f3; padding: 0.1rem 0.3rem; overflow-wrap: anywhere; }
+.note { color: #555; font-size: 0.9rem; }
+"""
+
+_COLUMNS = (
+    ("optimizer", "text"),
+    ("at", "text"),
+    ("learning rate", "number"),
+    ("final train loss", "number"),
+    ("best train loss", "number"),
+    ("final test loss", "number"),
+    ("best test loss", "number"),
+    ("final test accuracy %", "number"),
+    ("best test accuracy %", "number"),
+    ("steps to target", "number"),
+    ("seconds", "number"),
+    ("", "text"),
+)
+
+_EXPLANATION = """
+<p class="note">y: the parameters that the training loop holds, where gradients are
+taken. x: the optimizer's own evaluation point, that is the iterate of the remote
+observation optimizers, the average of schedule-free, the slow weights of lookahead
+(ranger); "y = x" where it has none. Losses are mean cross entropies in nats, over the
+whole training set or the test set, after an epoch; best is the best of all epochs.
+Seconds are training and evaluation on this machine, without compilation.</p>
+"""
+
+
+def render_html(comparison: Comparison, curves: bytes, command: str) -> str:
+    """The page as text.
+
+    Args:
+        comparison: finished or interrupted.
+        curves: a PNG image, embedded as a data URI.
+        command: the command line that reproduces the comparison.
+    """
+    plan = comparison.plan
+    title = f"{plan.task.name}: {len(plan.settings)} optimizers compared"
+    image = base64.b64encode(curves).decode()
+    lines, note = summarize(comparison.runs)
+    ours = {run.optimizer for run in comparison.runs if not run.baseline}
+    stopped = (
+        "<p><strong>Interrupted: the results so far.</strong></p>"
+        if comparison.interrupted
+        else ""
+    )
+    return _document(
+        title,
+        f"""<h1>{escape(title)}</h1>
+<p>{escape(plan.task.summary)}. {plan.task.epochs} epochs, batch size
+{plan.task.batch_size}, seed {plan.seed}: the same initial weights and the same order
+of images for every optimizer.</p>
+{stopped}
+<h2>Results</h2>
+<div class="wide">{_results_table(lines, ours)}</div>
+<p class="note">{escape(note)}</p>
+{_EXPLANATION}
+<h2>Curves</h2>
+<img alt="Training loss and test accuracy of each optimizer against steps"
+src="data:image/png;base64,{image}">
+<h2>Settings</h2>
+<div class="wide">{_settings_table(comparison)}</div>
+<p class="note">What is not named is at the function's default.</p>
+<h2>How it was run</h2>
+<p><code>{escape(command)}</code></p>
+{_facts_table()}""",
+    )
+
+
+def _document(title: str, body: str) -> str:
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that the numbers depend on."""
+    found = {}
+    for package in ("arsg_optax", "jax", "jaxlib", "optax", "flax", "numpy"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _results_table(lines: Sequence[Line], ours: set[str]) -> str:
+    rows = []
+    name = ""
+    for line in lines:
+        name = line.optimizer or name
+        kind = ("first " if line.optimizer else "") + ("ours" if name in ours else "")
+        rows.append(_row(line, kind))
+    head = "".join(f'<th class="{kind}">{escape(text)}</th>' for text, kind in _COLUMNS)
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _row(cells: Iterable[str], kind: str) -> str:
+    content = "".join(
+        f'<td class="{column}">{escape(text)}</td>'
+        for text, (_, column) in zip(cells, _COLUMNS, strict=True)
+    )
+    return f'<tr class="{kind.strip()}">{content}</tr>'
+
+
+def _settings_table(comparison: Comparison) -> str:
+    head = ("optimizer", "learning rate", "other settings", "compile seconds")
+    body = [
+        (
+            run.optimizer,
+            f"{run.learning_rate:.6g}",
+            run.options or "defaults",
+            f"{run.compile_seconds:.1f}",
+        )
+        for run in comparison.runs
+    ]
+    return _plain_table(body, head)
+
+
+def _facts_table() -> str:
+    device = jax.devices()[0]
+    facts = [
+        ("written", datetime.now().astimezone().isoformat(timespec="seconds")),
+        ("device", f"{jax.device_count()} x {device.device_kind} ({device.platform})"),
+        ("CPU cores", str(os.cpu_count())),
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("Python", platform.python_version()),
+        *versions().items(),
+    ]
+    return _plain_table(facts)
+
+
+def _plain_table(
+    rows: Iterable[Sequence[str]], head: Sequence[str] | None = None
+) -> str:
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        return "".join(f'<{tag} class="text">{escape(text)}</{tag}>' for text in texts)
+
+    header = f"<thead><tr>{cells('th', head)}</tr></thead>" if head else ""
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table>{header}<tbody>{body}</tbody></table>"

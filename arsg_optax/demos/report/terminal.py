@@ -1,0 +1,62 @@
+"""The final table in a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from arsg_optax.demos.report.summary import Line, summarize
+from arsg_optax.demos.results import Run
+
+_NARROW = 100
+
+
+def print_table(console: Console, title: str, runs: Sequence[Run]) -> None:
+    """Prints the table and what its steps are counted to.
+
+    Args:
+        console: below 100 columns the learning rates are left out.
+        title: above the table.
+        runs: finished, diverged or interrupted.
+    """
+    lines, note = summarize(runs)
+    wide = console.width >= _NARROW
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("optimizer", no_wrap=True)
+    table.add_column("at", no_wrap=True)
+    if wide:
+        table.add_column("learning\nrate", justify="right", no_wrap=True)
+    for heading in (
+        "train\nloss",
+        "best",
+        "test\nloss",
+        "best",
+        "test\nacc %",
+        "best",
+        "steps to\ntarget",
+        "time\ns",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*_cells(line, wide))
+    console.print(table)
+    for run in runs:
+        if run.status() != "finished":
+            console.print(Text(f"{run.optimizer}: {run.status()}", style="bold red"))
+    console.print(Text(note, style="dim"))
+    console.print(
+        Text(
+            "y: the held parameters; x: the optimizer's own evaluation point. Losses "
+            "over the whole training or test set, after the last epoch and at best.",
+            style="dim",
+        )
+    )
+
+
+def _cells(line: Line, wide: bool) -> list[str]:
+    fields = line._asdict()
+    fields.pop("status")
+    if not wide:
+        fields.pop("learning_rate")
+    return list(fields.values())

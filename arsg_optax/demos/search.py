@@ -1,0 +1,233 @@
+"""The search that chose the tasks' default step sizes, the same for every optimizer.
+
+1. The task's training set is split once: four fifths to fit, one fifth held out. The
+   test set, on which comparisons report, takes no part; the splits are checked to be
+   disjoint.
+2. Every optimizer gets nine candidates, three a decade (1, 2, 5 times a power of ten),
+   from the start of its family's range. Everything else stays at its default.
+3. Each candidate is trained for the task's full number of epochs with every seed. Its
+   score is the mean over the seeds of the held-out loss after the last epoch, at the
+   optimizer's own evaluation point; a run that diverged scores infinity.
+4. If the best candidate is the first or the last, three more beyond it are tried, up
+   to three times.
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arsg_optax.demos import train
+from arsg_optax.demos.data import Dataset, hold_out
+from arsg_optax.demos.optimizers import OPTIMIZERS
+from arsg_optax.demos.tasks import Task
+
+CANDIDATES = 9
+EXTENSION = 3
+MAX_EXTENSIONS = 3
+HELD_OUT_FRACTION = 0.2
+HELD_OUT_SEED = 0
+
+# Families by how a step scales: `adaptive` moves every parameter by about the step
+# size; `long_momentum` too, but its momentum needs a thousand steps to fill;
+# `orthogonal` normalises matrices; `momentum_sum` and the others scale the gradient.
+_FAMILY_STARTS = {
+    "adaptive": 2e-4,
+    "long_momentum": 1e-3,
+    "orthogonal": 1e-3,
+    "momentum_sum": 2e-3,
+    "plain": 1e-2,
+    "momentum_mean": 5e-2,
+}
+_FAMILIES = {
+    "arsg": "long_momentum",
+    "rsg": "momentum_mean",
+    "namsg": "adaptive",
+    "adarem": "plain",
+    "sgd": "momentum_sum",
+    "adam": "adaptive",
+    "adamw": "adaptive",
+    "nadam": "adaptive",
+    "amsgrad": "adaptive",
+    "ranger": "adaptive",
+    "schedule_free_adamw": "adaptive",
+    "muon": "orthogonal",
+}
+
+
+class Candidate(NamedTuple):
+    """A tried step size.
+
+    Attributes:
+        optimizer: name.
+        learning_rate: step size.
+        held_out_loss: mean over the seeds, in nats; inf if one diverged.
+        spread: standard deviation over the seeds.
+        seeds: how many.
+        chosen: whether it is the optimizer's best.
+    """
+
+    optimizer: str
+    learning_rate: float
+    held_out_loss: float
+    spread: float
+    seeds: int
+    chosen: bool = False
+
+
+def grid(start: float, count: int) -> list[float]:
+    """`count` step sizes 1, 2, 5 times powers of ten, from `start` upwards.
+
+    A negative count goes downwards and leaves `start` out, so that the grid grows at
+    either end.
+    """
+    exponent = int(np.floor(np.log10(start) + 1e-9))
+    mantissa = round(start / 10**exponent)
+    index = 3 * exponent + (1, 2, 5).index(mantissa)
+    indices = range(index, index + count) if count > 0 else range(index + count, index)
+    return [float(f"{(1, 2, 5)[i % 3]}e{i // 3}") for i in indices]
+
+
+def candidates(optimizer: str) -> list[float]:
+    """The step sizes that an optimizer's search starts with."""
+    return grid(_FAMILY_STARTS[_FAMILIES[optimizer]], CANDIDATES)
+
+
+def search(task: Task, optimizer: str, dataset: Dataset, seeds: int) -> list[Candidate]:
+    """Searches one optimizer's step size.
+
+    Args:
+        task: its epochs and batch size are used.
+        optimizer: name.
+        dataset: the task's; only its training set is trained and scored on.
+        seeds: number of initialisations and orders, 0 to `seeds` - 1.
+
+    Returns:
+        The candidates by step size, one of them chosen.
+    """
+    scores = make_scores(task, optimizer, split(dataset), seeds)
+    rates = candidates(optimizer)
+    found = scores(rates)
+    for _ in range(MAX_EXTENSIONS):
+        best = min(found, key=lambda rate: found[rate][0])
+        if best == max(found):
+            found |= scores(grid(best, EXTENSION + 1)[1:])
+        elif best == min(found):
+            found |= scores(grid(best, -EXTENSION))
+        else:
+            break
+    best = min(found, key=lambda rate: found[rate][0])
+    return [
+        Candidate(optimizer, rate, *found[rate], seeds, rate == best)
+        for rate in sorted(found)
+    ]
+
+
+def split(dataset: Dataset) -> Dataset:
+    """The search's split of the training set, the held-out part as `test`."""
+    return hold_out(dataset, HELD_OUT_FRACTION, HELD_OUT_SEED)
+
+
+def make_scores(
+    task: Task, optimizer: str, dataset: Dataset, seeds: int
+) -> Callable[[Sequence[float]], dict[float, tuple[float, float]]]:
+    """Makes the function that trains all seeds of all given step sizes at once.
+
+    Returns:
+        A function from step sizes to their mean held-out loss and its spread.
+    """
+    arrays = train.to_device(dataset)
+    models = [train.build(task.make_model, seed) for seed in range(seeds)]
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(p for _, p in models))
+    run = _make_run(task, optimizer, models[0][0], len(dataset.train.labels))
+    over_rates = jax.vmap(run, in_axes=(None, None, 0, None))
+    over_seeds = jax.vmap(over_rates, in_axes=(0, 0, None, None))
+    trained = jax.jit(over_seeds)
+    numbers = jnp.arange(seeds, dtype=jnp.uint32)
+
+    def scores(rates: Sequence[float]) -> dict[float, tuple[float, float]]:
+        values = jnp.asarray(rates, jnp.float32)
+        losses = np.asarray(trained(params, numbers, values, arrays), np.float64)
+        losses = np.where(np.isfinite(losses), losses, np.inf)
+        with np.errstate(invalid="ignore"):
+            spread = np.where(np.isinf(losses).any(0), np.inf, losses.std(0))
+        return {
+            rate: (float(mean), float(deviation))
+            for rate, mean, deviation in zip(rates, losses.mean(0), spread, strict=True)
+        }
+
+    return scores
+
+
+def _make_run(
+    task: Task, name: str, forward: train.Forward, images: int
+) -> Callable[..., jax.Array]:
+    """Makes `run(params, seed, learning_rate, arrays)`, the final held-out loss."""
+    points = OPTIMIZERS[name].points
+    keywords = task.settings[name].keywords(images // task.batch_size)
+
+    def run(params: Any, seed: jax.Array, rate: jax.Array, arrays: train.Arrays):
+        optimizer = OPTIMIZERS[name].make(rate, **keywords)
+        epoch = train.make_train_steps(forward, optimizer, points, task.batch_size)
+
+        def body(state: train.TrainState, number: jax.Array):
+            return epoch(state, train.shuffle_key(seed, number), arrays)
+
+        state = train.init_state(optimizer, points, params)
+        state, _ = jax.lax.scan(body, state, jnp.arange(1, task.epochs + 1))
+        at = points.own_point
+        x = points.gradient_point(state.held)
+        if at is not None:
+            x = at(state.opt_state, state.held)
+        return train.score(forward(x, arrays.test_images), arrays.test_labels).loss
+
+    return run
+
+
+def table_path(task: str) -> Path:
+    """Where the result of a task's search is kept."""
+    return Path(__file__).parent / "learning_rates" / f"{task}.csv"
+
+
+def write_table(path: Path, rows: Sequence[Candidate]) -> None:
+    """Writes the candidates, a line each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Candidate._fields)
+        for row in rows:
+            writer.writerow(
+                (
+                    row.optimizer,
+                    f"{row.learning_rate:g}",
+                    f"{row.held_out_loss:.6g}",
+                    f"{row.spread:.3g}",
+                    row.seeds,
+                    "yes" if row.chosen else "no",
+                )
+            )
+
+
+def read_table(path: Path) -> list[Candidate]:
+    """Reads what :func:`write_table` wrote."""
+    with path.open(newline="") as file:
+        return [
+            Candidate(
+                line["optimizer"],
+                float(line["learning_rate"]),
+                float(line["held_out_loss"]),
+                float(line["spread"]),
+                int(line["seeds"]),
+                line["chosen"] == "yes",
+            )
+            for line in csv.DictReader(file)
+        ]
+
+
+def chosen(rows: Sequence[Candidate]) -> Mapping[str, float]:
+    """The chosen step size of each optimizer."""
+    return {row.optimizer: row.learning_rate for row in rows if row.chosen}

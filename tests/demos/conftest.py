@@ -1,0 +1,76 @@
+"""A task small enough to be trained in moments."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from arsg_optax.demos.data import Dataset, Split
+from arsg_optax.demos.models import MLP
+from arsg_optax.demos.results import Row, Run
+from arsg_optax.demos.tasks import TASKS, Task
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion() -> Iterator[None]:
+    """Optax's own optimizers multiply int32 counts with floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    """200 + 80 images of 4x4 pixels: four classes, a bright row each."""
+    random = np.random.default_rng(0)
+    labels = random.integers(4, size=280).astype(np.int32)
+    images = 0.3 * random.random((280, 4, 4)).astype(np.float32)
+    images[np.arange(280), labels] += 0.7
+    rows = np.arange(280, dtype=np.int64)
+    return Dataset(
+        Split(images[:200], labels[:200], rows[:200]),
+        Split(images[200:], labels[200:], rows[200:]),
+    )
+
+
+@pytest.fixture(scope="session")
+def task(dataset: Dataset) -> Task:
+    """A small MLP on that data, with the digits' settings."""
+
+    def make_model(rngs: nnx.Rngs) -> nnx.Module:
+        return MLP((4, 4), hidden=(16,), classes=4, rngs=rngs)
+
+    return Task(
+        name="tiny",
+        summary="bright rows",
+        load=lambda data_dir: dataset,
+        make_model=make_model,
+        batch_size=32,
+        epochs=3,
+        settings=TASKS["digits-mlp"].settings,
+    )
+
+
+class Recorder:
+    """Notes what a comparison tells."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.finished: list[str] = []
+        self.rows: list[Row] = []
+
+    def run_started(self, run: Run) -> None:
+        self.started.append(run.optimizer)
+
+    def epoch_finished(self, run: Run, row: Row) -> None:
+        self.rows.append(row)
+
+    def run_finished(self, run: Run) -> None:
+        self.finished.append(run.optimizer)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """An observer that only remembers."""
+    return Recorder()
