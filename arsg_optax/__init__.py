@@ -4,7 +4,7 @@ See the README for a tour, `optimizers` for the named optimizers, `transforms` f
 the links they are chained from.
 """
 
-from arsg_optax import hyperparams
+from arsg_optax import dynamics, hyperparams
 from arsg_optax.evaluation import eval_params, metrics
 from arsg_optax.optimizers.adarem import adarem
 from arsg_optax.optimizers.arsg import arsg
@@ -38,6 +38,7 @@ __all__ = [
     "adarem",
     "arsg",
     "chain_on_gradient",
+    "dynamics",
     "eval_params",
     "hyperparams",
     "metrics",

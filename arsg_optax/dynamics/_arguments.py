@@ -1,0 +1,99 @@
+"""Arguments of the theory: ranges of numbers, and one shape and dtype for arrays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+_INF = float("inf")
+
+
+def check_number(
+    name: str, value: ArrayLike, low: float, ends: str, high: float, remedy: str
+) -> None:
+    """Raises where a Python or NumPy number leaves its range.
+
+    Arrays and traced values pass unread: a traced value has no truth value.
+
+    Args:
+      name: the argument's name, for the message.
+      value: a number or an array.
+      low: lower end of the range.
+      ends: "[)" for low <= value < high, and so on.
+      high: upper end of the range.
+      remedy: what to do instead, for the message.
+
+    Raises:
+      ValueError: if the number is out of range or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        return
+    number = float(value)
+    above = low <= number if ends[0] == "[" else low < number
+    below = number <= high if ends[1] == "]" else number < high
+    if not (above and below):  # not the converse, which NaN would pass
+        interval = f"{ends[0]}{low:.8g}, {high:.8g}{ends[1]}"
+        raise ValueError(f"{name} must be in {interval}, got {value}; {remedy}")
+
+
+def check_tau(tau: ArrayLike) -> None:
+    """Checks a step size times curvature: any finite number."""
+    remedy = "tau is learning rate times curvature, dimensionless"
+    check_number("tau", tau, -_INF, "()", _INF, remedy)
+
+
+def check_b1(b1: ArrayLike) -> None:
+    """Checks a momentum decay: in [0, 1)."""
+    remedy = "1 - b1 is the weight of the newest gradient; 0.9 to 0.999 are usual"
+    check_number("b1", b1, 0, "[)", 1, remedy)
+
+
+def check_observation(observation: ArrayLike) -> None:
+    """Checks an observation factor: in [0, 1)."""
+    remedy = "0 is heavy ball, 1 - b1 is Nesterov, 0.1 is the ARSG default"
+    check_number("observation", observation, 0, "[)", 1, remedy)
+
+
+def check_positive(name: str, value: ArrayLike, remedy: str) -> None:
+    """Checks a finite number above 0."""
+    check_number(name, value, 0, "()", _INF, remedy)
+
+
+def check_nonnegative(name: str, value: ArrayLike, remedy: str) -> None:
+    """Checks a finite number, 0 or above."""
+    check_number(name, value, 0, "[)", _INF, remedy)
+
+
+def common_dtype(*values: ArrayLike) -> jnp.dtype:
+    """The floating dtype to compute in, 32 bits at least.
+
+    Explicit, because callers may forbid implicit promotion. In 16 bits a decay of
+    0.999 would be 1. Python numbers follow the arrays; alone they are of JAX's
+    default dtype.
+    """
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(*values)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(
+            f"arguments must be real, got dtype {dtype}; curvatures of a symmetric "
+            "Hessian are real, pass their real part."
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return jnp.result_type(float)
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def common_arrays(*values: ArrayLike) -> list[jax.Array]:
+    """The values as arrays of one floating dtype and one shape, NumPy's broadcast."""
+    dtype = common_dtype(*values)
+    return jnp.broadcast_arrays(*(jnp.asarray(value, dtype) for value in values))
+
+
+def safe_sqrt(square: jax.Array) -> jax.Array:
+    """Square root, 0 below 0, with derivative 0 instead of infinity there and at 0.
+
+    The inner `where` keeps the unused branch's infinite derivative, times zero, from
+    turning a gradient into NaN.
+    """
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
