@@ -92,6 +92,8 @@ def _label(losses: Axes, accuracies: Axes, comparison: Comparison) -> None:
     # Below a decade a logarithmic axis has hardly a labelled tick.
     if losses.lines and 0 < 10 * bottom < top:
         losses.set_yscale("log")
+    elif losses.lines:
+        losses.set_ylim(top=_loss_limit(comparison.runs))
     losses.set_title("Loss over the whole training set")
     losses.set_ylabel("mean cross entropy (nats)")
     accuracies.set_title("Test accuracy")
@@ -110,6 +112,14 @@ def _label(losses: Axes, accuracies: Axes, comparison: Comparison) -> None:
         "parameters y, where they differ",
         fontsize=11,
     )
+
+
+def _loss_limit(runs: Sequence[Run]) -> float:
+    """A limit above nearly all losses: a first epoch must not squeeze the others."""
+    values = sorted(
+        row.whole_train_loss_x for run in runs for row in run.rows if row.is_finite()
+    )
+    return 1.05 * values[(len(values) - 1) * 95 // 100]
 
 
 def _accuracy_limits(runs: Sequence[Run]) -> tuple[float, float] | None:
