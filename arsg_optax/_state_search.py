@@ -36,8 +36,9 @@ def find_states(opt_state: optax.OptState) -> list[Found]:
         children, _ = jax.tree_util.tree_flatten_with_path(
             node, is_leaf=lambda child: child is not node
         )
-        if any(not step for step, _ in children):
-            return  # An array: it is its own only child.
+        # An array is its own only child; Flax NNX wraps each one in a variable.
+        if any(not step for step, _ in children) or hasattr(node, "__jax_array__"):
+            return
         if type(node) not in _CONTAINERS:
             found.append(Found(len(found), path, parallel, node))
         if type(node).__module__.startswith("arsg_optax."):

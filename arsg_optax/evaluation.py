@@ -9,27 +9,22 @@ from arsg_optax._precision import compute_dtype
 from arsg_optax._state_search import Found, find_states, follows, shared_prefix
 from arsg_optax.transforms.learning_rate import ScaleByLearningRateState
 from arsg_optax.transforms.observation import RemoteObservationState
-from arsg_optax.transforms.preconditioning import ScaleByNonincreasingRmsState
 from arsg_optax.transforms.resilience import ScaleByResilienceState
 
-_OWN_STATES = (
-    RemoteObservationState,
-    ScaleByLearningRateState,
-    ScaleByNonincreasingRmsState,
-    ScaleByResilienceState,
-)
 # States between an observation and its learning rate that do not scale the step, or
-# hold such states. A resilience does scale it, by a factor in [0, 2] that no state
-# keeps; the iterate is defined without it.
+# hold such states; an observation there covers other leaves. A resilience does scale
+# the step, by a factor in [0, 2] that no state keeps; the iterate is defined without.
 _HARMLESS = frozenset(
     (
         "ApplyIfFiniteState",
+        "DecayScheduleState",
         "EmptyState",
         "InjectHyperparamsState",
         "InjectStatefulHyperparamsState",
         "MaskedState",
         "MultiStepsState",
         "PartitionState",
+        "RemoteObservationState",
         "ScaleByResilienceState",
         "WeightDecaySchedule",
         "WrappedScheduleState",

@@ -99,11 +99,12 @@ def scale_by_nonincreasing_rms(
             nu=store(nu, state.nu, state.count, "nu"),
             nu_max=store_nearest(largest, state.nu_max),
         )
-        scaled = jax.tree.map(
-            lambda d, root: d.astype(compute_dtype(d, root)) / root,
-            updates,
-            new_state.denominator(),
-        )
+
+        def divide(d, root):
+            dtype = compute_dtype(d, root)
+            return d.astype(dtype) / root.astype(dtype)
+
+        scaled = jax.tree.map(divide, updates, new_state.denominator())
         return cast_updates(scaled, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -1,0 +1,49 @@
+"""Meshes of eight CPU devices that JAX 0.6 and today's JAX both make."""
+
+import contextlib
+from typing import Any, NamedTuple
+
+import jax
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+DEVICES = 8
+
+
+def make_mesh(shape: tuple[int, ...], explicit: bool) -> jax.sharding.Mesh:
+    """A mesh with axes "x", "y"; the default of `axis_types` has changed in JAX."""
+    kind = AxisType.Explicit if explicit else AxisType.Auto
+    if jax.device_count() < DEVICES:
+        pytest.skip(f"needs {DEVICES} devices")
+    return jax.make_mesh(
+        shape, ("x", "y")[: len(shape)], axis_types=(kind,) * len(shape)
+    )
+
+
+def use_mesh(mesh: jax.sharding.Mesh) -> contextlib.AbstractContextManager[Any]:
+    """Makes a mesh the current one; JAX renamed the function in 0.7."""
+    enter = getattr(jax, "set_mesh", None) or jax.sharding.use_mesh  # pyright: ignore
+    return enter(mesh)
+
+
+class Layout(NamedTuple):
+    """How the arrays of a small model lie on a mesh."""
+
+    mesh: tuple[int, ...]
+    specs: dict[str, PartitionSpec]
+
+    def shardings(self, mesh: jax.sharding.Mesh) -> dict[str, NamedSharding]:
+        return {name: NamedSharding(mesh, spec) for name, spec in self.specs.items()}
+
+
+# Of arrays with these shapes.
+SHAPES = {"b": (16,), "w": (8, 16)}
+LAYOUTS = {
+    "1-D": Layout((8,), {"b": PartitionSpec("x"), "w": PartitionSpec(None, "x")}),
+    "rows": Layout((8,), {"b": PartitionSpec(), "w": PartitionSpec("x")}),
+    "2-D": Layout((2, 4), {"b": PartitionSpec("y"), "w": PartitionSpec("x", "y")}),
+    "both axes": Layout(
+        (2, 4), {"b": PartitionSpec(("x", "y")), "w": PartitionSpec(None, ("x", "y"))}
+    ),
+    "replicated": Layout((8,), {"b": PartitionSpec(), "w": PartitionSpec()}),
+}

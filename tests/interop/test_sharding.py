@@ -1,0 +1,152 @@
+"""State and updates lie where the parameters lie, on automatic and explicit meshes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import arsg_optax
+from tests.interop.meshes import LAYOUTS, SHAPES, make_mesh, use_mesh
+from tests.interop.steps import assert_close, assert_identical
+from tests.interop.table import TABLE, Row, rows
+
+STEPS = 3
+EXPLICIT = pytest.mark.parametrize(
+    "explicit", [False, True], ids=["automatic", "explicit"]
+)
+
+
+def _arrays(seed):
+    rng = np.random.default_rng(seed)
+    return {
+        name: jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for name, shape in SHAPES.items()
+    }
+
+
+def _place(arrays, shardings):
+    return jax.tree.map(jax.device_put, arrays, shardings)
+
+
+def _step(row, optimizer):
+    @jax.jit
+    def step(params, state, gradient):
+        extra = row.extra_args(jnp.float32(1.0))
+        updates, state = optimizer.update(gradient, state, params, **extra)
+        params = optax.apply_updates(params, updates)
+        return params, state, updates, arsg_optax.eval_params(state, params)
+
+    return step
+
+
+def _train(row, optimizer, place=lambda arrays: arrays):
+    step, params = _step(row, optimizer), place(_arrays(0))
+    state = optimizer.init(params)
+    for seed in range(1, STEPS + 1):
+        params, state, updates, point = step(params, state, place(_arrays(seed)))
+    return params, state, updates, point
+
+
+@functools.cache
+def _on_one_device(name):
+    row = next(row for row in TABLE if row.name == name)
+    return _train(row, row.make())
+
+
+def _assert_sharded(tree, shardings):
+    """Every leaf with a parameter's name lies as that parameter does."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = getattr(path[-1], "key", "")
+        if name in shardings and leaf.shape == SHAPES[name]:
+            assert leaf.sharding.is_equivalent_to(shardings[name], leaf.ndim), path
+
+
+@EXPLICIT
+@pytest.mark.parametrize("layout", ["rows", "2-D"])
+@rows("sharding")
+def test_everything_lies_as_the_parameters(row, layout, explicit):
+    optimizer, expected = row.make(), _on_one_device(row.name)
+    mesh = make_mesh(LAYOUTS[layout].mesh, explicit)
+    with use_mesh(mesh):
+        shardings = LAYOUTS[layout].shardings(mesh)
+        init = optimizer.init(_place(_arrays(0), shardings))
+        _assert_sharded(init, shardings)
+        got = _train(row, optimizer, lambda arrays: _place(arrays, shardings))
+        _assert_sharded(got, shardings)
+    assert_close(got, expected, row.rounding)
+
+
+@rows("sharding")
+def test_no_array_is_gathered(row):
+    optimizer, layout = row.make(), LAYOUTS["2-D"]
+    mesh = make_mesh(layout.mesh, explicit=False)
+    with use_mesh(mesh):
+        params = _place(_arrays(0), layout.shardings(mesh))
+        arguments = params, optimizer.init(params), params
+        compiled = _step(row, optimizer).lower(*arguments).compile().as_text()
+    # Scalars may be reduced over the mesh, arrays may not move.
+    assert compiled
+    for moving in ("all-gather", "all-to-all", "collective-permute"):
+        assert moving not in compiled
+
+
+@EXPLICIT
+@rows("sharding", among=Row.stores_bfloat16)
+def test_rounding_to_bfloat16_does_not_depend_on_the_layout(row, explicit):
+    optimizer = row.make()
+    _, expected, *_ = _on_one_device(row.name)
+    for layout in LAYOUTS.values():
+        mesh = make_mesh(layout.mesh, explicit)
+        with use_mesh(mesh):
+            shardings = layout.shardings(mesh)
+            _, state, *_ = _train(row, optimizer, lambda a, s=shardings: _place(a, s))
+        assert_identical(state, expected)
+
+
+@rows("abstract")
+def test_init_on_abstract_parameters(row):
+    optimizer, params = row.make(), _arrays(0)
+    abstract = jax.eval_shape(lambda: params)
+    expected = jax.eval_shape(lambda: optimizer.init(params))
+    assert jax.eval_shape(optimizer.init, abstract) == expected
+    concrete = optimizer.init(abstract)
+    assert_identical(concrete, optimizer.init(params))
+
+
+@EXPLICIT
+@rows("abstract")
+def test_init_on_abstract_parameters_keeps_shardings(row, explicit):
+    layout, optimizer = LAYOUTS["2-D"], row.make()
+    mesh = make_mesh(layout.mesh, explicit)
+    with use_mesh(mesh):
+        shardings = layout.shardings(mesh)
+        abstract = {
+            name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=shardings[name])
+            for name, shape in SHAPES.items()
+        }
+        _assert_sharded(optimizer.init(abstract), shardings)
+
+
+@rows("map_params")
+def test_map_params_builds_shardings(row):
+    optimizer, params = row.make(), _arrays(0)
+    layout = LAYOUTS["2-D"]
+    mesh = make_mesh(layout.mesh, explicit=False)
+    shardings = layout.shardings(mesh)
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    state = optimizer.init(params)
+    placed = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        state,
+        shardings,
+        transform_non_params=lambda _: everywhere,
+    )
+    assert jax.tree.structure(placed) == jax.tree.structure(state)
+    pairs = zip(jax.tree.leaves(state), jax.tree.leaves(placed), strict=True)
+    by_shape = {SHAPES[name]: sharding for name, sharding in shardings.items()}
+    for leaf, sharding in pairs:
+        assert sharding == by_shape.get(leaf.shape, everywhere)
