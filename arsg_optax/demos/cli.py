@@ -11,10 +11,13 @@ import sys
 from collections.abc import Sequence
 
 # Import name of each package of the `demos` extra that the commands use.
-_NEEDED = ("flax", "sklearn", "datasets", "matplotlib", "rich", "tyro")
+_NEEDED = ("flax", "sklearn", "datasets", "matplotlib", "bokeh", "rich", "tyro")
 
 # Modules of arsg_optax.demos.commands; each has a function run(arguments) -> exit code.
-_COMMANDS = {"compare": "train a task with several optimizers and compare them"}
+_COMMANDS = {
+    "compare": "train a task with several optimizers and compare them",
+    "dynamics": "draw the theory: which curvatures converge, how fast, how noisily",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,13 +4,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 
+from arsg_optax.demos.commands._shared import (
+    make_console,
+    make_directory,
+    option,
+    read_options,
+)
 from arsg_optax.demos.compare import (
     Comparison,
     Plan,
@@ -27,12 +32,6 @@ from arsg_optax.demos.report.terminal import print_table
 from arsg_optax.demos.results import Outcome, Run
 from arsg_optax.demos.tasks import TASKS, find_task
 
-_PLAIN_WIDTH = 110
-
-
-def _option(text: str, metavar: str) -> object:
-    return tyro.conf.arg(help=text, metavar=metavar)
-
 
 @dataclass(frozen=True)
 class Compare:
@@ -42,37 +41,37 @@ class Compare:
     Writes metrics.csv, curves.png and report.html. Ctrl-C keeps the results so far.
     """
 
-    task: Annotated[str, _option(f"What to train: {', '.join(TASKS)}.", "NAME")] = (
+    task: Annotated[str, option(f"What to train: {', '.join(TASKS)}.", "NAME")] = (
         "digits-mlp"
     )
     optimizers: Annotated[
         tuple[str, ...],
-        _option(
+        option(
             "Which to compare, separated by spaces or commas; all that apply if none "
             f"is named. Known: {', '.join(OPTIMIZERS)}.",
             "NAME[,NAME...]",
         ),
     ] = ()
     epochs: Annotated[
-        int | None, _option("Passes over the training set (None: the task's).", "N")
+        int | None, option("Passes over the training set (None: the task's).", "N")
     ] = None
     batch_size: Annotated[
-        int | None, _option("Images per step (None: the task's).", "N")
+        int | None, option("Images per step (None: the task's).", "N")
     ] = None
     learning_rate: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]],
-        _option(
+        option(
             "Step size of one optimizer instead of the task's, e.g. adam=0.01, in the "
             "sense of the optimizer's own function; may be repeated.",
             "NAME=VALUE",
         ),
     ] = ()
     seed: Annotated[
-        int, _option("Of the initial weights and of the order of the images.", "N")
+        int, option("Of the initial weights and of the order of the images.", "N")
     ] = 0
     data_dir: Annotated[
         Path | None,
-        _option(
+        option(
             "Directory of data sets, with mnist/*.parquet in it (None: the one that "
             "the environment variable ARSG_DATA_DIR names, else the Hugging Face Hub).",
             "DIR",
@@ -80,7 +79,7 @@ class Compare:
     ] = None
     out: Annotated[
         Path | None,
-        _option(
+        option(
             "Directory of the results; files of an earlier comparison there are "
             "replaced (None: runs/<timestamp>-<task>).",
             "DIR",
@@ -102,10 +101,9 @@ def run(arguments: Sequence[str]) -> int:
         UsageError: for a request that cannot be run.
         DataError: if the task's data cannot be had.
     """
-    try:
-        options = tyro.cli(Compare, prog="arsg compare", args=list(arguments))
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 2
+    options = read_options(Compare, "compare", arguments)
+    if isinstance(options, int):
+        return options
     plan = make_plan(
         find_task(options.task),
         split_names(options.optimizers),
@@ -114,11 +112,11 @@ def run(arguments: Sequence[str]) -> int:
         learning_rates=parse_learning_rates(options.learning_rate),
         seed=options.seed,
     )
-    console = _console()
+    console = make_console()
     with console.status(f"Loading the data of {plan.task.name}"):
         dataset = plan.task.load(options.data_dir)
     check_batch_size(plan, dataset)
-    directory = _make_directory(options.out, plan)
+    directory = make_directory(options.out, plan.task.name)
     return _compare(console, plan, dataset, directory, arguments)
 
 
@@ -200,29 +198,3 @@ def _compare(
 
 def _any_finished(comparison: Comparison) -> bool:
     return any(run.outcome is Outcome.FINISHED for run in comparison.runs)
-
-
-def _console() -> Console:
-    # Without a terminal rich assumes 80 columns, too few for the table.
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
-
-
-def _make_directory(out: Path | None, plan: Plan) -> Path:
-    """Makes the directory of the results before any training."""
-    try:
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            return out
-        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{plan.task.name}"
-        root = Path("runs")
-        root.mkdir(exist_ok=True)
-        for count in range(1, 1000):
-            directory = root / (stem if count == 1 else f"{stem}-{count}")
-            try:
-                directory.mkdir()
-            except FileExistsError:
-                continue
-            return directory
-    except OSError as error:
-        raise UsageError(f"--out: the directory cannot be made: {error}") from error
-    raise UsageError(f"--out: all names from {root / stem} on are taken")

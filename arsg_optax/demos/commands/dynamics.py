@@ -1,0 +1,179 @@
+"""`arsg dynamics`: the theory as pictures, a table and an interactive page."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.console import Console
+from rich.table import Table
+
+from arsg_optax.demos.commands._shared import (
+    make_console,
+    make_directory,
+    option,
+    read_options,
+)
+from arsg_optax.demos.dynamics_summary import Setting, summarize
+from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.report.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Products of a learning rate and a curvature stay finite.
+_LARGEST = 1e100
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Draw the theory of RSG: which curvatures converge, how fast, how noisily.
+
+    Writes the first figures of the ARSG and NAMSG papers and a map for this β as PNG
+    and SVG, and prints what holds for this setting.
+    """
+
+    learning_rate: Annotated[
+        float,
+        option("Step size α, in parameter² per loss (so that αλ has no unit).", "α"),
+    ] = 0.1
+    b1: Annotated[
+        float, option("Momentum decay β per step, dimensionless, in [0, 1).", "β")
+    ] = 0.999
+    observation: Annotated[
+        float,
+        option(
+            "Observation factor μ, dimensionless, in [0, 1): 0 is heavy ball, 1 - β "
+            "is Nesterov.",
+            "μ",
+        ),
+    ] = 0.1
+    lambda_min: Annotated[
+        float,
+        option(
+            "Smallest curvature λ of the problem (eigenvalue of the Hessian), in loss "
+            "per parameter²; may be negative.",
+            "λ",
+        ),
+    ] = 0.01
+    lambda_max: Annotated[
+        float, option("Largest curvature λ, in loss per parameter².", "λ")
+    ] = 100.0
+    out: Annotated[
+        Path | None,
+        option(
+            "Directory of the files; earlier ones there are replaced (None: "
+            "runs/<timestamp>-dynamics).",
+            "DIR",
+        ),
+    ] = None
+    html: Annotated[
+        bool,
+        option(
+            "Also write dynamics.html: gain and noise against curvature, with sliders "
+            "for α, β and μ; works without a network.",
+            "",
+        ),
+    ] = False
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs `arsg dynamics`.
+
+    Args:
+        arguments: what follows the command's name.
+
+    Returns:
+        The exit code: 0, or 2 for options that cannot be read.
+
+    Raises:
+        UsageError: for a request that cannot be run.
+    """
+    options = read_options(Dynamics, "dynamics", arguments)
+    if isinstance(options, int):
+        return options
+    setting = check_setting(options)
+    console = make_console()
+    directory = make_directory(options.out, "dynamics")
+    with console.status("Drawing"):
+        files = _write_figures(directory, setting)
+        if options.html:
+            files.append(_write_page(directory, setting))
+    _print_table(console, setting)
+    for file in files:
+        console.print(str(file), highlight=False, soft_wrap=True)
+    return 0
+
+
+def check_setting(options: Dynamics) -> Setting:
+    """The setting that the options describe.
+
+    Raises:
+        UsageError: if a number is out of range.
+    """
+    alpha, low, high = options.learning_rate, options.lambda_min, options.lambda_max
+    inside = 1 / _LARGEST <= alpha <= _LARGEST
+    _require(inside, "--learning-rate", alpha, "positive, from 1e-100 to 1e100")
+    _require(0 <= options.b1 < 1, "--b1", options.b1, "in [0, 1)")
+    mu = options.observation
+    _require(0 <= mu < 1, "--observation", mu, "in [0, 1)")
+    _require(abs(low) <= _LARGEST, "--lambda-min", low, "from -1e100 to 1e100")
+    _require(abs(high) <= _LARGEST, "--lambda-max", high, "from -1e100 to 1e100")
+    _require(low < high, "--lambda-max", high, f"above --lambda-min, {low:g}")
+    return Setting(alpha, options.b1, mu, low, high)
+
+
+def _require(holds: bool, name: str, value: float, rule: str) -> None:
+    if not holds:
+        raise UsageError(f"{name} must be {rule}, got {value:g}")
+
+
+def _write_figures(directory: Path, setting: Setting) -> list[Path]:
+    # Matplotlib takes a second to import, which a wrong option should not wait for.
+    from arsg_optax.dynamics import plot
+
+    figures = {
+        "arsg-figure-1": plot.arsg_figure_1(),
+        "namsg-figure-1": plot.namsg_figure_1(),
+        "gain-and-noise": plot.gain_and_noise_map(
+            setting.b1,
+            observation=setting.observation,
+            tau_range=setting.tau_range(),
+        ),
+    }
+    return [
+        write_atomically(directory / f"{name}.{kind}", _image(figure, kind))
+        for name, figure in figures.items()
+        for kind in ("png", "svg")
+    ]
+
+
+def _image(figure: "Figure", kind: str) -> bytes:
+    content = io.BytesIO()
+    # Without a date the same request gives the same file.
+    nothing = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(content, format=kind, metadata=nothing)
+    return content.getvalue()
+
+
+def _write_page(directory: Path, setting: Setting) -> Path:
+    from arsg_optax.demos.dynamics_page import render_page
+
+    return write_atomically(directory / "dynamics.html", render_page(setting).encode())
+
+
+def _print_table(console: Console, setting: Setting) -> None:
+    table = Table(
+        title=f"RSG with α = {setting.learning_rate:g}, β = {setting.b1:.10g}, "
+        f"μ = {setting.observation:g}; curvatures λ in loss per parameter²",
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    table.add_column("quantity", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("meaning")
+    for line in summarize(setting):
+        table.add_row(*line)
+    console.print(table)
