@@ -46,8 +46,11 @@ def increment(count: jax.Array) -> jax.Array:
 
 
 def as_scalar(value: chex.Numeric) -> jax.Array:
-    """A () array of JAX's default float dtype, never weakly typed."""
-    return jnp.asarray(value).astype(default_float())
+    """A () array of JAX's default float dtype, never weakly typed.
+
+    Always a copy: a state that aliased a caller's array could not be donated.
+    """
+    return jnp.array(value, default_float(), copy=True)
 
 
 def default_float() -> jnp.dtype:

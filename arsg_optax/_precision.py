@@ -4,7 +4,8 @@ An average kept in bfloat16 with round-to-nearest never moves once its steps fal
 below half a unit in the last place: 0.999 m + 0.001 g rounds back to m. Rounding
 up or down at random, with the probability of the distance, keeps the average
 unbiased. The random bits are a hash of step, salt and each element's position, so that
-they need no key in the state and do not depend on how an array is sharded.
+they need no key in the state and do not depend on how an array is sharded. Under `vmap`
+every member of a population gets the same bits.
 """
 
 import math
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._validation import leaf_dtype
+from arsg_optax._validation import check_updates, leaf_dtype
 
 
 def check_storage_dtype(name: str, dtype: Any) -> jnp.dtype | None:
@@ -57,6 +58,8 @@ def cast_updates(
     updates: optax.Updates, params: optax.Params | None, incoming: optax.Updates
 ) -> optax.Updates:
     """Casts outgoing updates to the parameters' dtypes, or the incoming ones."""
+    if params is not None:
+        check_updates("params", params, updates)
     target = incoming if params is None else params
     return jax.tree.map(lambda u, t: u.astype(leaf_dtype(t)), updates, target)
 

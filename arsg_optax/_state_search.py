@@ -28,7 +28,7 @@ def find_states(opt_state: optax.OptState) -> list[Found]:
 
     Returns:
       Every NamedTuple and every other non-standard node, in order of application.
-      Nothing below an `arsg_optax` state is walked.
+      Nothing below an `arsg_optax` state or a preconditioner's is walked.
     """
     found: list[Found] = []
 
@@ -41,7 +41,8 @@ def find_states(opt_state: optax.OptState) -> list[Found]:
             return
         if type(node) not in _CONTAINERS:
             found.append(Found(len(found), path, parallel, node))
-        if type(node).__module__.startswith("arsg_optax."):
+        own = type(node).__module__.startswith("arsg_optax.")
+        if own or hasattr(node, "denominator"):
             return
         if isinstance(node, optax.transforms.PartitionState):
             parallel = (*parallel, len(path) + 1)

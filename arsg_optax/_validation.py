@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-_SMALLEST_EPS = float(np.finfo(np.float32).tiny)
+_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def _check(
@@ -24,16 +24,19 @@ def _check(
     requirement: str,
     remedy: str,
     allow_16_bits: bool = False,
+    allow_schedule: bool = True,
 ) -> None:
     """Checks one hyper-parameter: a number, a scalar array or a schedule."""
-    if callable(value):
+    if callable(value) and allow_schedule:
         return
     if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.number, np.ndarray, jax.Array)
+        value, (int, float, np.generic, np.ndarray, jax.Array)
     ):
+        kinds = "a number, a scalar array or a schedule"
+        if not allow_schedule:
+            kinds = "a number or a scalar array (no schedule)"
         raise ValueError(
-            f"{name} must be a number, a scalar array or a schedule, got "
-            f"{value!r}; pass for example a float."
+            f"{name} must be {kinds}, got {value!r}; pass for example a float."
         )
     if not isinstance(value, (int, float)):
         check_hyperparameter_array(name, value, allow_16_bits)
@@ -61,6 +64,8 @@ def check_hyperparameter_array(
             "use jax.vmap to run several values at once."
         )
     dtype = jnp.result_type(value)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"{name} must be real, got dtype {dtype}; pass its real part.")
     too_narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
     if too_narrow and not allow_16_bits:
         raise ValueError(
@@ -71,10 +76,17 @@ def check_hyperparameter_array(
         )
 
 
-def check_decay(name: str, value: Any) -> None:
+def check_decay(name: str, value: Any, allow_schedule: bool = True) -> None:
     """Checks a decay rate of an average: in [0, 1)."""
     remedy = "1 - decay is the weight of the newest gradient; 0.9 to 0.999 are usual."
-    _check(name, value, lambda v: 0 <= v < 1, "in [0, 1)", remedy)
+    _check(
+        name,
+        value,
+        lambda v: 0 <= v < 1,
+        "in [0, 1)",
+        remedy,
+        allow_schedule=allow_schedule,
+    )
 
 
 def check_observation(value: Any) -> None:
@@ -102,14 +114,22 @@ def check_resilience(value: Any) -> None:
 
 def check_eps(value: Any) -> None:
     """Checks a positive constant that float32 must be able to hold."""
-    remedy = "1e-8 is the fast mode, 1e-3 the fine mode of ARSG."
-    requirement = f"finite and at least {_SMALLEST_EPS:.3g}"
-    _check("eps", value, lambda v: _SMALLEST_EPS <= v < math.inf, requirement, remedy)
+    remedy = "1e-8 is the default; ARSG's fine mode has 1e-3."
+    _check(
+        "eps",
+        value,
+        lambda v: _TINY <= v <= _HUGE,
+        f"between {_TINY:.3g} and {_HUGE:.3g}",
+        remedy,
+        allow_schedule=False,
+    )
 
 
 def check_learning_rate(value: Any) -> None:
     """Checks a learning rate: finite and at least 0; 16 bits are allowed."""
-    remedy = "to ascend, use scale_by_learning_rate(..., flip_sign=False)."
+    remedy = (
+        "0.0 stands still; to ascend, use scale_by_learning_rate(..., flip_sign=False)."
+    )
     requirement = "finite and at least 0"
     _check(
         "learning_rate",

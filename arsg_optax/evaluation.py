@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from arsg_optax._precision import compute_dtype
 from arsg_optax._state_search import Found, find_states, follows, shared_prefix
+from arsg_optax._validation import leaf_dtype
 from arsg_optax.transforms.learning_rate import ScaleByLearningRateState
 from arsg_optax.transforms.observation import RemoteObservationState
 from arsg_optax.transforms.resilience import ScaleByResilienceState
@@ -21,6 +23,7 @@ _HARMLESS = frozenset(
         "EmptyState",
         "InjectHyperparamsState",
         "InjectStatefulHyperparamsState",
+        "MaskedNode",
         "MaskedState",
         "MultiStepsState",
         "PartitionState",
@@ -53,9 +56,13 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
     other optimizers this is the identity. With batch norm, recompute the running
     statistics at :math:`x` before evaluating.
 
-    Links that rescale updates after the learning rate are not seen; put such factors
-    into the learning rate's schedule. A resilience behind the observation is left out
-    of the definition.
+    Not seen, and so not accounted for, are links without a state between observation
+    and learning rate (clipping, scaling, trust ratios), links that rescale or zero
+    updates after the learning rate, and wrappers that move the parameters by something
+    other than the updates (schedule-free, mechanize). Clip before the observation, put
+    factors into the learning rate's schedule, and freeze leaves with `optax.partition`
+    around whole optimizers. A resilience behind the observation is left out of the
+    definition.
 
     Args:
       opt_state: the optimizer's state after some update, or a fresh one.
@@ -94,16 +101,16 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
                     f"'{path}'; chain a single one, or split the leaves between them "
                     "with optax.partition."
                 )
-            if path not in iterate or iterate[path].shape != offset.shape:
+            if path not in iterate or jnp.shape(iterate[path]) != offset.shape:
                 raise ValueError(
                     f"params must be those that opt_state belongs to, got none of "
                     f"shape {offset.shape} at '{path}'; pass the parameters that the "
                     "optimizer was initialised with."
                 )
             moved.add(path)
-            param = iterate[path]
-            shifted = param.astype(offset.dtype) + offset
-            iterate[path] = shifted.astype(param.dtype)
+            dtype = leaf_dtype(iterate[path])
+            shifted = jnp.asarray(iterate[path], offset.dtype) + offset
+            iterate[path] = shifted.astype(dtype)
     return jax.tree.unflatten(structure, iterate.values())
 
 
@@ -135,9 +142,12 @@ def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
 
 def _scalars(state: Any) -> dict[str, jax.Array]:
     if isinstance(state, ScaleByLearningRateState):
-        return {"learning_rate": state.learning_rate}
+        return {"learning_rate": state.applied_learning_rate}
     if isinstance(state, RemoteObservationState):
-        return {"observation": state.observation, "distance": state.distance}
+        return {
+            "observation": state.applied_observation,
+            "distance": state.applied_distance,
+        }
     if isinstance(state, ScaleByResilienceState):
         return {"momentum_max": state.mu_max}
     return {}
@@ -159,7 +169,7 @@ def _offsets(observation: Found, found: list[Found]) -> dict[str, jax.Array]:
     for path, momentum in _by_path(state.mu).items():
         divisors = [tree[path] for tree in denominators if path in tree]
         dtype = compute_dtype(momentum, *divisors)
-        step = (state.distance * rate.state.learning_rate).astype(dtype)
+        step = (state.applied_distance * rate.state.applied_learning_rate).astype(dtype)
         offset = step * momentum.astype(dtype)
         for divisor in divisors:
             offset = offset / divisor.astype(dtype)
@@ -191,7 +201,25 @@ def _learning_rate_of(observation: Found, found: list[Found]) -> Found:
             "arsg_optax.scale_by_learning_rate, and partition whole optimizers, not "
             "learning rates alone."
         )
+    _check_reaches_all_leaves(nearest[0], observation, found)
     return nearest[0]
+
+
+def _check_reaches_all_leaves(
+    rate: Found, observation: Found, found: list[Found]
+) -> None:
+    """Refuses a rate inside a mask that the observation is outside of."""
+    shared = len(shared_prefix(rate, observation))
+    for wrapper in found:
+        inside = rate.path[: len(wrapper.path)] == wrapper.path
+        masks = isinstance(wrapper.state, optax.MaskedState)
+        if masks and inside and len(wrapper.path) >= shared:
+            raise ValueError(
+                "opt_state must record a learning rate for every leaf of an "
+                "observation, got a masked one for the one at "
+                f"'{jax.tree_util.keystr(observation.path)}'; mask or partition whole "
+                "optimizers, not learning rates alone."
+            )
 
 
 def _links_between(observation: Found, rate: Found, found: list[Found]) -> list[Found]:

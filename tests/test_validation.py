@@ -41,6 +41,9 @@ OUT_OF_RANGE = [
     (arsg_optax.scale_by_nonincreasing_rms, "b2", -0.01),
     (arsg, "eps", 0.0),
     (arsg, "eps", 1e-50),
+    (arsg, "eps", 1e39),
+    (rsg, "weight_decay", nan),
+    (adarem, "weight_decay", inf),
     (adarem, "eps", -1e-8),
     (adarem, "resilience", 1.01),
     (arsg_optax.scale_by_resilience, "resilience", -0.5),
@@ -100,6 +103,17 @@ def test_sixteen_bit_schedules_raise_while_tracing(argument):
         jax.jit(optimizer.update)(jnp.ones(2), state)
 
 
+@pytest.mark.parametrize(("make", "argument"), [(arsg, "b2"), (arsg, "eps")])
+def test_what_takes_no_schedule(make, argument):
+    with pytest.raises(ValueError, match=rf"{argument} must be .*no schedule"):
+        _call(make, **{argument: lambda count: 0.5})
+
+
+def test_complex_hyperparameters():
+    with pytest.raises(ValueError, match="learning_rate must be real"):
+        rsg(jnp.asarray(1j, jnp.complex64))
+
+
 def test_a_learning_rate_may_have_sixteen_bits():
     optimizer = rsg(jnp.asarray(0.5, jnp.bfloat16), observation=0.5)
     updates, _ = optimizer.update(jnp.ones(2), optimizer.init(jnp.zeros(2)))
@@ -153,6 +167,20 @@ def test_gradients_that_do_not_fit_the_state(make):
     transposed = {**params, "a": jnp.ones((1, 3))}
     with pytest.raises(ValueError, match=r"shape \(2, 3\) at.*'a'.*got \(1, 3\).*init"):
         optimizer.update(transposed, state, params)
+
+
+@pytest.mark.parametrize("make", [rsg, arsg, namsg, adarem])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_params_that_do_not_fit_the_gradients(make, weight_decay):
+    params = {"a": jnp.ones((2, 3)), "b": jnp.ones(1)}
+    optimizer = make(learning_rate=0.1, weight_decay=weight_decay)
+    state = optimizer.init(params)
+    with pytest.raises(
+        ValueError, match=r"params must have the shape \(1,\).*\(7, 1\)"
+    ):
+        optimizer.update(params, state, {**params, "b": jnp.ones((7, 1))})
+    with pytest.raises(ValueError, match="params must have the tree structure"):
+        optimizer.update(params, state, {"a": params["a"]})
 
 
 def test_weight_decay_needs_params():

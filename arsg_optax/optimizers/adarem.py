@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import optax
 
 from arsg_optax.optimizers._decay import Mask, decoupled_decay
@@ -15,7 +16,7 @@ def adarem(
     b1: optax.ScalarOrSchedule = 0.9,
     resilience: optax.ScalarOrSchedule = 0.999,
     *,
-    eps: float = 1e-8,
+    eps: chex.Numeric = 1e-8,
     scope: str = "tree",
     weight_decay: optax.ScalarOrSchedule = 0.0,
     mask: Mask = None,

@@ -29,8 +29,8 @@ def arsg(
     r"""ARSG: remote observation with a non-increasing preconditioner.
 
     :func:`arsg_optax.rsg` divided by the root of the largest second moment so far.
-    Only the step size is left to choose: half to all of a power of ten between
-    0.001 and 0.1 covers the paper's problems. Evaluate at the iterate,
+    Only the step size is left to choose; the paper's problems need 0.001 to 0.1.
+    Evaluate at the iterate,
     :func:`arsg_optax.eval_params`.
 
     Let :math:`\alpha_t` be the learning rate, :math:`\beta_{1t}, \beta_2, \epsilon`

@@ -15,8 +15,9 @@ class ScaleByLearningRateState(NamedTuple):
     """State of :func:`scale_by_learning_rate`."""
 
     count: jax.Array  # () int32, updates so far.
-    # (), default float dtype: the last update was -learning_rate times what came in.
-    learning_rate: jax.Array
+    # (), default float dtype: the last update was minus this times what came in. Not
+    # named learning_rate, which optax.tree.get finds in injected hyper-parameters.
+    applied_learning_rate: jax.Array
 
 
 def scale_by_learning_rate(
@@ -47,7 +48,7 @@ def scale_by_learning_rate(
         check_real("params", params)
         return ScaleByLearningRateState(
             count=jnp.zeros([], jnp.int32),
-            learning_rate=jnp.zeros([], default_float()),
+            applied_learning_rate=jnp.zeros([], default_float()),
         )
 
     def update_fn(updates, state, params=None, **extra_args):
@@ -61,7 +62,7 @@ def scale_by_learning_rate(
             return jnp.asarray(-rate, dtype) * u.astype(dtype)
 
         new_state = ScaleByLearningRateState(
-            count=increment(state.count), learning_rate=as_scalar(rate)
+            count=increment(state.count), applied_learning_rate=as_scalar(rate)
         )
         return cast_updates(jax.tree.map(step, updates), params, updates), new_state
 

@@ -23,8 +23,8 @@ class RemoteObservationState(NamedTuple):
     count: jax.Array  # () int32, updates so far.
     mu: optax.Updates  # m_t, shaped as the parameters.
     weight: jax.Array  # (), total weight of the gradients in m_t: 1 - prod(b1).
-    observation: jax.Array  # (), the observation factor last applied.
-    distance: jax.Array  # (), the observation distance it stands for.
+    applied_observation: jax.Array  # (), the observation factor of the last update.
+    applied_distance: jax.Array  # (), the observation distance it stands for.
 
 
 def remote_observation(
@@ -84,8 +84,8 @@ def remote_observation(
             count=jnp.zeros([], jnp.int32),
             mu=moments_like(params, mu_dtype),
             weight=jnp.zeros([], default_float()),
-            observation=jnp.zeros([], default_float()),
-            distance=jnp.zeros([], default_float()),
+            applied_observation=jnp.zeros([], default_float()),
+            applied_distance=jnp.zeros([], default_float()),
         )
 
     def update_fn(updates, state, params=None, **extra_args):
@@ -106,8 +106,8 @@ def remote_observation(
             count=increment(state.count),
             mu=store(mu, state.mu, state.count, "mu"),
             weight=weight,
-            observation=as_scalar(factor),
-            distance=as_scalar(factor * beta / (1 - beta)),
+            applied_observation=as_scalar(factor),
+            applied_distance=as_scalar(factor * beta / (1 - beta)),
         )
         return cast_updates(direction, params, updates), new_state
 

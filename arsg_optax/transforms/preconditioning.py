@@ -49,9 +49,10 @@ def scale_by_nonincreasing_rms(
     :math:`1/\sqrt\epsilon`.
 
     A gradient element whose square overflows (above 1.8e19 in float32) saturates
-    :math:`v_t` at the largest finite number; the state stays finite. As after every
-    huge gradient :math:`\hat v` keeps that element's steps tiny from then on, which
-    is what a non-increasing preconditioner means: clip gradients to avoid it.
+    :math:`v_t` and :math:`\hat v_t` at the largest finite number; the state stays
+    finite and that element stops moving. In exact arithmetic its steps would be tiny
+    from then on, which is what a non-increasing preconditioner means: clip gradients
+    to avoid it.
 
     Args:
       b2: decay rate of the second moment, in [0, 1).
@@ -75,7 +76,7 @@ def scale_by_nonincreasing_rms(
       Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, Algorithm 1, lines 5 to 7.
     """
-    check_decay("b2", b2)
+    check_decay("b2", b2, allow_schedule=False)
     check_eps(eps)
     nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
@@ -111,4 +112,7 @@ def scale_by_nonincreasing_rms(
 
 
 def _root(largest):
-    return jnp.sqrt(largest.astype(compute_dtype(largest)))
+    # A saturated maximum stands for any larger number; the momentum is not bounded by
+    # it, so a finite root would let huge steps through.
+    root = jnp.sqrt(largest.astype(compute_dtype(largest)))
+    return jnp.where(largest < jnp.finfo(largest.dtype).max, root, jnp.inf)

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -33,7 +34,7 @@ def scale_by_resilience(
     b1: optax.ScalarOrSchedule = 0.9,
     resilience: optax.ScalarOrSchedule = 0.999,
     *,
-    eps: float | jax.Array = 1e-8,
+    eps: chex.Numeric = 1e-8,
     scope: str = "tree",
     mu_dtype: Any | None = None,
 ) -> optax.GradientTransformationExtraArgs:

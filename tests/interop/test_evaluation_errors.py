@@ -50,6 +50,22 @@ REFUSED = {
         ),
         "end the chain with arsg_optax.scale_by_learning_rate",
     ),
+    "masked learning rate": (
+        optax.chain(OBSERVATION, optax.masked(RATE, {"b": True, "w": False})),
+        "got a masked one",
+    ),
+    "momentum": (
+        optax.chain(OBSERVATION, optax.trace(0.9), RATE),
+        "got TraceState",
+    ),
+    "average": (
+        optax.chain(OBSERVATION, optax.ema(0.9), RATE),
+        "got EmaState",
+    ),
+    "schedule": (
+        optax.chain(OBSERVATION, optax.scale_by_schedule(lambda count: 1.0), RATE),
+        "got ScaleByScheduleState",
+    ),
     "two observations": (
         optax.chain(arsg_optax.rsg(0.1), arsg_optax.rsg(0.1)),
         "one observation a leaf, got two for",
