@@ -14,6 +14,7 @@ from tests.problems import Hyper, Problem, constant, deviation, problem, run
 from tests.reference import adarem, arsg, rsg
 
 STEPS = 200
+PROBLEMS = [(0, "vector", 0.1), (1, "tree", 1.0), (2, "tree", 0.0)]
 
 
 class Case(NamedTuple):
@@ -97,7 +98,7 @@ CASES = {
 }
 
 
-def _pair(case: Case, task: Problem, scheduled: bool, dtype: Any):
+def follow(case: Case, task: Problem, scheduled: bool, dtype: Any):
     """Paths of the package and of the transcription."""
     ours: dict[str, Any] = {name: value for name, _, value in case.fixed}
     theirs: dict[str, Any] = {name: value for _, name, value in case.fixed}
@@ -116,24 +117,19 @@ def _exactly(schedule: Callable[[Any], Any], dtype: Any) -> Hyper:
 
 @pytest.mark.parametrize("scheduled", [False, True], ids=["scalars", "schedules"])
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize(
-    ("seed", "shapes", "noise"),
-    [(0, "vector", 0.1), (1, "tree", 1.0), (2, "tree", 0.0)],
-)
+@pytest.mark.parametrize(("seed", "shapes", "noise"), PROBLEMS)
 def test_float64_to_rounding(name, scheduled, seed, shapes, noise, x64):
     task = problem(seed, shapes, noise, STEPS)
-    got, expected = _pair(CASES[name], task, scheduled, jnp.float64)
+    got, expected = follow(CASES[name], task, scheduled, jnp.float64)
     assert deviation(got, expected, task.start) < 1e-12
 
 
 @pytest.mark.parametrize("scheduled", [False, True], ids=["scalars", "schedules"])
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize(
-    ("seed", "shapes", "noise"), [(0, "vector", 0.1), (1, "tree", 1.0)]
-)
+@pytest.mark.parametrize(("seed", "shapes", "noise"), PROBLEMS)
 def test_float32_to_rounding(name, scheduled, seed, shapes, noise):
     task = problem(seed, shapes, noise, STEPS)
-    got, expected = _pair(CASES[name], task, scheduled, jnp.float32)
+    got, expected = follow(CASES[name], task, scheduled, jnp.float32)
     assert deviation(got, expected, task.start) < 1e-5
 
 
