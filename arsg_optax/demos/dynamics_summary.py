@@ -79,14 +79,14 @@ def _gain(name: str, tau: float, setting: Setting) -> Line:
     gain = float(evaluate(gain_factor, tau, setting.b1, setting.observation))
     if gain < 1:
         steps = math.ceil(math.log(0.1) / math.log(gain)) if gain > 0 else 1
-        fate = f"a tenth left after {steps:,} steps"
+        fate = f"a tenth left every {steps:,} steps"
     elif gain > 1:
         fate = "diverges"
     else:
         fate = "stays"
     # Close to 1 the distance from 1 is what counts.
     value = f"{gain:.7f}" if 0.99 < gain < 1.01 else _digits(gain)
-    return Line(name, value, f"its error times this each step: {fate}")
+    return Line(name, value, f"in the long run its error times this each step: {fate}")
 
 
 def _noise(curvature: float, setting: Setting) -> Line:

@@ -1,5 +1,7 @@
 """Arguments of the theory: ranges of numbers, and one shape and dtype for arrays."""
 
+from typing import TypeGuard
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,7 @@ def check_number(
     Raises:
       ValueError: if the number is out of range or NaN.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+    if not is_number(value):
         return
     number = float(value)
     above = low <= number if ends[0] == "[" else low < number
@@ -34,6 +36,18 @@ def check_number(
     if not (above and below):  # not the converse, which NaN would pass
         interval = f"{ends[0]}{low:.8g}, {high:.8g}{ends[1]}"
         raise ValueError(f"{name} must be in {interval}, got {value}; {remedy}")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a Python or NumPy number, which may be compared."""
+    numbers = isinstance(value, (int, float, np.number))
+    return numbers and not isinstance(value, bool)
+
+
+def check_magnitudes(**magnitudes: ArrayLike) -> None:
+    """Checks lengths, norms and sums of them, by name: finite and at least 0."""
+    for name, value in magnitudes.items():
+        check_number(name, value, 0, "[)", _INF, "it is a length, a norm or their sum")
 
 
 def check_tau(tau: ArrayLike) -> None:

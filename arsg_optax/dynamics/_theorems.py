@@ -4,10 +4,14 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
-from arsg_optax.dynamics._arguments import check_b1, check_number, check_positive
+from arsg_optax.dynamics._arguments import (
+    check_b1,
+    check_number,
+    check_positive,
+    is_number,
+)
 
 
 def check_step_size(step_size: ArrayLike) -> None:
@@ -29,14 +33,14 @@ def check_decays(b1: ArrayLike, b2: ArrayLike) -> None:
     """Checks both decay rates and the theorems' γ = b1 / sqrt(b2) < 1."""
     check_b1(b1)
     check_b2(b2)
-    if isinstance(b2, (int, float, np.number)):
+    if is_number(b2):
         remedy = "the theorem needs b1 < sqrt(b2); lower b1 or raise b2"
         check_number("b1", b1, 0, "[)", math.sqrt(b2), remedy)
 
 
 def check_nesterov_or_beyond(b1: ArrayLike, observation: ArrayLike) -> None:
     """Checks Theorem 3's 1 - b1 <= observation < 1."""
-    if isinstance(b1, (int, float, np.number)):
+    if is_number(b1):
         remedy = "Theorem 3 needs at least Nesterov's 1 - b1; raise it or b1"
         lowest = 1 - float(b1) - 1e-12  # 1 - 0.7 is above the float 0.3
         check_number("observation", observation, lowest, "[)", 1, remedy)

@@ -84,7 +84,7 @@ def eigenvalues(tau: ArrayLike, b1: ArrayLike, observation: ArrayLike) -> Eigenv
 
 
 def gain_factor(tau: ArrayLike, b1: ArrayLike, observation: ArrayLike) -> jax.Array:
-    """Largest modulus of the eigenvalues: what remains of the error after a step.
+    """Largest modulus of the eigenvalues: what a step leaves of the error at length.
 
     Below 1 from tau = 0 to :func:`convergence_bound`; it falls up to
     :func:`fastest_tau` and rises after it, so its maximum over an interval of tau is

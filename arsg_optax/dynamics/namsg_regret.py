@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from arsg_optax.dynamics._arguments import check_number, common_arrays
+from arsg_optax.dynamics._arguments import check_magnitudes, check_number, common_arrays
 from arsg_optax.dynamics._theorems import (
     check_b2,
     check_decays,
@@ -54,6 +54,7 @@ def namsg_theorem1_bound(
     """
     check_step_size(step_size)
     check_b2(b2)
+    check_magnitudes(diameter=diameter)
     (roots,), (gradients,), (decay,) = map(common_arrays, (roots, gradients, b1))
     check_rows("roots", roots)
     check_rows("gradients", gradients)
@@ -121,6 +122,9 @@ def namsg_corollary1_bound(
     check_step_size(step_size)
     check_decays(b1, b2)
     check_number("decay", decay, 0, "[)", 1, "at 1 the sum does not converge")
+    check_magnitudes(
+        root_sum=root_sum, gradient_norm_sum=gradient_norm_sum, diameter=diameter
+    )
     root_sum, first, decay = common_arrays(root_sum, b1, decay)
     weight = jnp.square(first / (1 - decay**2))
     constants = (step_size, b1, b2, diameter)
@@ -159,6 +163,9 @@ def namsg_harmonic_bound(
     check_horizon(horizon)
     check_step_size(step_size)
     check_decays(b1, b2)
+    check_magnitudes(
+        root_sum=root_sum, gradient_norm_sum=gradient_norm_sum, diameter=diameter
+    )
     horizon, root_sum, first = common_arrays(horizon, root_sum, b1)
     momentum = first**2 * root_sum * (3 - 2 / jnp.sqrt(horizon))
     constants = (step_size, b1, b2, diameter)

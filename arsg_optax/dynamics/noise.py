@@ -84,7 +84,11 @@ def final_loss(
     tau, b1, observation, curvature, noise = common_arrays(
         tau, b1, observation, curvature, noise
     )
-    return curvature * noise**2 * variance_limit(tau, b1, observation) / 2
+    variance = _variance_limit(tau, b1, observation)
+    # Infinite also for a curvature or noise of 0, where the product is not a number.
+    finite = jnp.isfinite(variance)
+    loss = curvature * noise**2 * jnp.where(finite, variance, 0) / 2
+    return jnp.where(finite, loss, jnp.inf)
 
 
 @jax.jit

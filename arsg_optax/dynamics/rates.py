@@ -13,6 +13,7 @@ from arsg_optax.dynamics._arguments import (
     check_observation,
     check_positive,
     common_arrays,
+    is_number,
     safe_sqrt,
 )
 
@@ -92,7 +93,8 @@ def optimal_hyperparams(
     for exact gradients the gain only grows with the factor. Where eigenvalues meet the
     gain follows the square root of a change: rounding b1 alone moves what is reached
     by about sqrt(eps (1 - b1)), with heavy ball, whose eigenvalues also meet at the
-    largest curvature, by sqrt(eps / (1 - b1)).
+    largest curvature, by sqrt(eps / (1 - b1)). In float32 the result may diverge there
+    for condition numbers above about 1e6: use x64 for such problems.
 
     Args:
       lambda_min: smallest curvature, above 0.
@@ -110,7 +112,7 @@ def optimal_hyperparams(
     """
     check_positive("lambda_min", lambda_min, "only positive curvatures converge")
     check_positive("lambda_max", lambda_max, "only positive curvatures converge")
-    if isinstance(lambda_min, (int, float)):
+    if is_number(lambda_min):
         remedy = "exchange lambda_min and lambda_max"
         inf = float("inf")
         check_number("lambda_max", lambda_max, float(lambda_min), "[)", inf, remedy)
@@ -166,7 +168,7 @@ def _check_theorem1(condition_number, c_alpha, c_beta, c_mu):
     check_positive("c_beta", c_beta, "it scales 1 - b1")
     check_nonnegative("c_mu", c_mu, "it scales the observation factor; 0 is heavy ball")
     numbers = [condition_number, c_alpha, c_beta, c_mu]
-    if not all(isinstance(value, (int, float)) for value in numbers):
+    if not all(is_number(value) for value in numbers):
         return
     root = float(condition_number) ** 0.5
     check_number("c_beta", c_beta, 0, "(]", root, "b1 = 1 - c_beta / sqrt(κ) is >= 0")

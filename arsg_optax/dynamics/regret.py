@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 
 from arsg_optax.dynamics._arguments import (
     check_b1,
+    check_magnitudes,
     check_number,
     check_observation,
     check_positive,
@@ -89,12 +90,14 @@ def arsg_theorem3_bound(
     check_step_size(step_size)
     check_decays(b1, b2)
     check_nesterov_or_beyond(b1, observation)
+    check_magnitudes(diameter=diameter, gradient_l1=gradient_l1)
     if (eps is None) == (largest_root is None):
         raise ValueError(
             f"eps must be given or largest_root, got {eps!r} and {largest_root!r}; eps "
             "is the bound as printed, largest_root what its proof gives."
         )
     root: ArrayLike = 0.0 if largest_root is None else largest_root
+    check_magnitudes(largest_root=root)
     if eps is not None:
         check_positive("eps", eps, "it is where the maximum of the moment starts")
         root = eps**-0.5
@@ -245,9 +248,17 @@ def adarem_derived_bound(
 
 
 def _adarem_constants(
-    horizon: ArrayLike, step_size: ArrayLike, resilience: ArrayLike, *others: ArrayLike
+    horizon: ArrayLike,
+    step_size: ArrayLike,
+    resilience: ArrayLike,
+    diameter: ArrayLike,
+    gradient_l2: ArrayLike,
+    dimension: ArrayLike,
 ) -> list[jax.Array]:
     check_horizon(horizon)
     check_step_size(step_size)
     check_number("resilience", resilience, 0, "[)", 1, "the bound is infinite at 1")
-    return common_arrays(horizon, step_size, resilience, *others)
+    constants = (diameter, gradient_l2, dimension)
+    check_magnitudes(diameter=diameter, gradient_l2=gradient_l2)
+    check_number("dimension", dimension, 1, "[)", float("inf"), "count the parameters")
+    return common_arrays(horizon, step_size, resilience, *constants)

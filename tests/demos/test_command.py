@@ -170,6 +170,15 @@ def test_directory_that_cannot_be_made(tmp_path: Path, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def test_directory_that_refuses_files(tmp_path: Path, capsys, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(f"not in {dir}")
+
+    monkeypatch.setattr("arsg_optax.demos.commands._shared.TemporaryFile", refuse)
+    assert cli.main(["compare", "--out", str(tmp_path)]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
 def test_missing_data(tmp_path: Path, capsys):
     arguments = ["compare", "--task", "mnist-logreg", "--data-dir", str(tmp_path)]
     assert cli.main(arguments) == 1

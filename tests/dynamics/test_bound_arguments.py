@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arsg_optax import dynamics
 from arsg_optax.dynamics import namsg_regret as namsg
 from arsg_optax.dynamics import regret as bounds
 
@@ -91,3 +92,41 @@ def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError) as raised:
         call()
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["diameter", "gradient_l1", "largest_root"])
+def test_theorem3_magnitudes(name, value):
+    arguments = {"diameter": 1.0, "gradient_l1": 1.0, "largest_root": 1.0, name: value}
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        dynamics.arsg_theorem3_bound(
+            10, step_size=1.0, b1=0.5, b2=0.9, observation=0.6, **arguments
+        )
+
+
+@pytest.mark.parametrize("name", ["diameter", "gradient_l2", "dimension"])
+def test_adarem_magnitudes(name):
+    arguments = {"diameter": 1.0, "gradient_l2": 1.0, "dimension": 2, name: -3.0}
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        dynamics.adarem_theorem1_bound(10, step_size=1.0, resilience=0.5, **arguments)
+
+
+@pytest.mark.parametrize("name", ["root_sum", "gradient_norm_sum", "diameter"])
+def test_namsg_magnitudes(name):
+    arguments = {"root_sum": 1.0, "gradient_norm_sum": 1.0, "diameter": 1.0, name: -1.0}
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        dynamics.namsg_harmonic_bound(10, step_size=1.0, b1=0.5, b2=0.9, **arguments)
+
+
+def test_numpy_numbers_are_compared():
+    with pytest.raises(ValueError, match="exchange lambda_min"):
+        dynamics.optimal_hyperparams(np.float32(2), np.float32(1), observation=0.0)
+    with pytest.raises(ValueError, match="c_beta must be"):
+        dynamics.theorem1_rate(np.float32(100), np.float32(5), np.float32(50), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("tau", "curvature", "noise"), [(100.0, 1.0, 0.0), (-1.0, 0.0, 1.0)]
+)
+def test_final_loss_is_infinite_where_the_variance_is(tau, curvature, noise):
+    assert dynamics.final_loss(tau, 0.9, 0.5, curvature, noise) == float("inf")

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 import tyro
@@ -50,7 +51,9 @@ def make_directory(out: Path | None, name: str) -> Path:
     try:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            return out
+            # An existing directory may still refuse files: better now than at the end.
+            with TemporaryFile(dir=out):
+                return out
         stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
         root = Path("runs")
         root.mkdir(exist_ok=True)

@@ -37,9 +37,9 @@ _BLUE, _RED, _GREY = "#0072B2", "#D55E00", "#444444"
 _TITLE = "How RSG treats each curvature"
 _INTRODUCTION = f"""<h1 style="font-size:1.5rem;margin:0.5rem 0">{_TITLE}</h1>
 <p style="margin:0;max-width:60rem">Along one eigenvector of a quadratic loss, RSG
-multiplies the error by the gain factor in each step, and noise in the gradients keeps
-part of the error alive. Move the sliders to see which curvatures converge. Shaded: the
-curvatures of the given problem.</p>"""
+in the long run multiplies the error by the gain factor in each step, and noise in the
+gradients keeps part of the error alive. Move the sliders to see which positive
+curvatures converge. Shaded: those of the given problem.</p>"""
 
 
 def render_page(setting: Setting) -> str:

@@ -48,5 +48,5 @@ setRange(noises, Math.min(...noise) / 2, 100);
 const bestGain = gainFactor(learningRate * best, b1, mu);
 readout.text =
   `Converges for curvatures from 0 to <b>${short(largest)}</b>; fastest at ` +
-  `<b>${short(best)}</b>, where each step leaves ` +
+  `<b>${short(best)}</b>, where in the long run each step leaves ` +
   `<b>${bestGain.toPrecision(5)}</b> of the error.`;
