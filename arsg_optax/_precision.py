@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._validation import check_updates, leaf_dtype
+from arsg_optax._validation import check_params, leaf_dtype, map_updates
 
 
 def check_storage_dtype(name: str, dtype: Any) -> jnp.dtype | None:
@@ -58,10 +58,11 @@ def cast_updates(
     updates: optax.Updates, params: optax.Params | None, incoming: optax.Updates
 ) -> optax.Updates:
     """Casts outgoing updates to the parameters' dtypes, or the incoming ones."""
-    if params is not None:
-        check_updates("params", params, updates)
-    target = incoming if params is None else params
-    return jax.tree.map(lambda u, t: u.astype(leaf_dtype(t)), updates, target)
+    if params is None:
+        params = incoming
+    else:
+        check_params(params, updates)
+    return map_updates(lambda u, p: u.astype(leaf_dtype(p)), updates, params)
 
 
 def stochastic_round(x: jax.Array, step: jax.Array, salt: int) -> jax.Array:

@@ -220,3 +220,39 @@ def check_updates(name: str, updates: optax.Updates, moment: optax.Updates) -> N
             f"got {got}; {remedy}"
         )
     jax.tree_util.tree_map_with_path(check_shape, moment, updates)
+
+
+def map_updates(
+    function: Callable[[Any, Any], Any], updates: optax.Updates, params: optax.Params
+) -> optax.Updates:
+    """Maps over updates and parameters; where an update is None it stays None.
+
+    The parameters may hold anything there: Equinox users pass whole models, with
+    functions among the leaves.
+    """
+
+    def apply(update, param):
+        return None if update is None else function(update, param)
+
+    return jax.tree.map(apply, updates, params, is_leaf=lambda leaf: leaf is None)
+
+
+def check_params(params: optax.Params, updates: optax.Updates) -> None:
+    """Checks the parameters given to `update` against the updates.
+
+    Args:
+      params: tree of arrays; anything where the updates hold None.
+      updates: tree of arrays.
+
+    Raises:
+      ValueError: if structure, a shape or a dtype does not fit.
+    """
+    try:
+        needed = map_updates(lambda _, param: param, updates, params)
+    except ValueError as error:
+        raise ValueError(
+            "params must have the tree structure of the updates, "
+            f"{jax.tree.structure(updates)}, got {jax.tree.structure(params)}; call "
+            "update with the parameters that the gradients are of."
+        ) from error
+    check_updates("params", needed, updates)

@@ -183,6 +183,18 @@ def test_params_that_do_not_fit_the_gradients(make, weight_decay):
         optimizer.update(params, state, {"a": params["a"]})
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_params_may_hold_anything_where_there_is_no_gradient(weight_decay):
+    """Equinox users pass the whole model, activation functions and all."""
+    model = {"w": jnp.ones(2), "activation": jax.nn.relu, "inner": {"n": 3}}
+    filtered = {"w": jnp.ones(2), "activation": None, "inner": None}
+    optimizer = arsg(0.1, weight_decay=weight_decay)
+    updates, _ = optimizer.update(filtered, optimizer.init(filtered), model)
+    expected, _ = optimizer.update(filtered, optimizer.init(filtered), filtered)
+    assert updates["activation"] is None
+    np.testing.assert_array_equal(updates["w"], expected["w"])
+
+
 def test_weight_decay_needs_params():
     optimizer = rsg(0.1, weight_decay=0.1)
     params = jnp.ones(2)

@@ -9,7 +9,7 @@ import optax
 
 from arsg_optax._hyperparameters import increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._validation import check_weight_decay
+from arsg_optax._validation import check_weight_decay, map_updates
 
 Mask = Any | Callable[[optax.Params], Any] | None
 
@@ -64,7 +64,7 @@ def _decay(weight_decay: optax.ScalarOrSchedule) -> optax.GradientTransformation
             dtype = compute_dtype(u, p)
             return u.astype(dtype) + jnp.asarray(rate, dtype) * p.astype(dtype)
 
-        decayed = jax.tree.map(add, updates, params)
+        decayed = map_updates(add, updates, params)
         return cast_updates(decayed, params, updates), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
