@@ -7,7 +7,7 @@ dtypes and shapes are known while tracing and are always checked.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,41 @@ import numpy as np
 import optax
 
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a Python or NumPy number, which may be compared."""
+    numbers = isinstance(value, (int, float, np.number))
+    return numbers and not isinstance(value, bool)
+
+
+def check_number(
+    name: str, value: Any, low: Any, ends: str, high: Any, remedy: str
+) -> None:
+    """Raises where a Python or NumPy number leaves its range.
+
+    Arrays and traced values pass unread, as value or as an end: a traced value has no
+    truth value.
+
+    Args:
+      name: the argument's name, for the message.
+      value: a number or an array.
+      low: lower end of the range.
+      ends: "[)" for low <= value < high, and so on.
+      high: upper end of the range.
+      remedy: what to do instead, for the message.
+
+    Raises:
+      ValueError: if the number is out of range or NaN.
+    """
+    if not (is_number(value) and is_number(low) and is_number(high)):
+        return
+    number = float(value)
+    above = low <= number if ends[0] == "[" else low < number
+    below = number <= high if ends[1] == "]" else number < high
+    if not (above and below):  # not the converse, which NaN would pass
+        interval = f"{ends[0]}{low:.8g}, {high:.8g}{ends[1]}"
+        raise ValueError(f"{name} must be in {interval}, got {value}; {remedy}")
 
 
 def _check(
@@ -40,7 +75,7 @@ def _check(
         )
     if not isinstance(value, (int, float)):
         check_hyperparameter_array(name, value, allow_16_bits)
-    if isinstance(value, (int, float, np.number)) and not valid(float(value)):
+    if is_number(value) and not valid(float(value)):
         raise ValueError(f"{name} must be {requirement}, got {value!r}; {remedy}")
 
 

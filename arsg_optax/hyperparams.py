@@ -20,6 +20,8 @@ from typing import NamedTuple, TypeAlias
 import jax
 import numpy as np
 
+from arsg_optax._validation import check_number, is_number
+
 Numeric: TypeAlias = jax.Array | np.ndarray | np.number | float
 
 # What rounding in the caller's float64 arithmetic may add at the end of a range.
@@ -28,7 +30,7 @@ _ROUNDING = 1e-12
 _DRIFT = 2e-7
 _INF = float("inf")
 _SGD = "plain SGD is rsg with b1=0"
-# Ranges and remedies that several functions share, as arguments of `_check_number`.
+# Ranges and remedies that several functions share, as arguments of `check_number`.
 _STEP = (0, "[)", _INF, "a step size is finite and not negative")
 _DECAY = (0, "[)", 1, "1 - decay is the weight of the newest gradient")
 
@@ -55,31 +57,14 @@ class QHMParams(NamedTuple):
     b1: Numeric
 
 
-def _is_number(value: Numeric) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-
-
-def _check_number(
-    name: str, value: Numeric, low: Numeric, ends: str, high: Numeric, remedy: str
-) -> None:
-    """Raises where value leaves the range; `ends` is "[)" for low <= value < high."""
-    if not (_is_number(value) and _is_number(low) and _is_number(high)):
-        return
-    above = low <= value if ends[0] == "[" else low < value
-    below = value <= high if ends[1] == "]" else value < high
-    if not (above and below):  # not the converse, which NaN would pass
-        interval = f"{ends[0]}{low:.8g}, {high:.8g}{ends[1]}"
-        raise ValueError(f"{name} must be in {interval}, got {value}; {remedy}")
-
-
 def _rsg_params(learning_rate: Numeric, b1: Numeric, observation: Numeric) -> RSGParams:
     # Heavy ball in other coordinates is 0 up to rounding, and rsg refuses -1e-16.
-    if _is_number(observation) and -_ROUNDING <= observation < 0:
+    if is_number(observation) and -_ROUNDING <= observation < 0:
         observation = 0.0
-    _check_number("learning_rate", learning_rate, *_STEP)
-    _check_number("b1", b1, *_DECAY)
+    check_number("learning_rate", learning_rate, *_STEP)
+    check_number("b1", b1, *_DECAY)
     remedy = f"RSG has no such weights: 0 is heavy ball, 1 - b1 is Nesterov, {_SGD}"
-    _check_number("observation", observation, 0, "[)", 1, remedy)
+    check_number("observation", observation, 0, "[)", 1, remedy)
     return RSGParams(learning_rate, b1, observation)
 
 
@@ -97,9 +82,9 @@ def observation_from_distance(distance: Numeric, b1: Numeric) -> Numeric:
     Raises:
       ValueError: if a number is out of range.
     """
-    _check_number("b1", b1, 0, "()", 1, "without momentum pass observation")
+    check_number("b1", b1, 0, "()", 1, "without momentum pass observation")
     remedy = "beyond, the observation factor is not below 1; raise b1"
-    _check_number("distance", distance, 0, "[)", b1 / (1 - b1), remedy)
+    check_number("distance", distance, 0, "[)", b1 / (1 - b1), remedy)
     return distance * (1 - b1) / b1
 
 
@@ -132,8 +117,8 @@ def from_heavy_ball(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range.
     """
-    _check_number("learning_rate", learning_rate, *_STEP)
-    _check_number("momentum", momentum, *_DECAY)
+    check_number("learning_rate", learning_rate, *_STEP)
+    check_number("momentum", momentum, *_DECAY)
     # A product, so that a sweep over momentum has its axis in this field too.
     return _rsg_params(learning_rate / (1 - momentum), momentum, 0.0 * momentum)
 
@@ -150,8 +135,8 @@ def from_nesterov(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range.
     """
-    _check_number("learning_rate", learning_rate, *_STEP)
-    _check_number("momentum", momentum, 0, "()", 1, "at 0 use from_heavy_ball")
+    check_number("learning_rate", learning_rate, *_STEP)
+    check_number("momentum", momentum, 0, "()", 1, "at 0 use from_heavy_ball")
     return _rsg_params(learning_rate / (1 - momentum), momentum, 1 - momentum)
 
 
@@ -168,7 +153,7 @@ def from_qhm(learning_rate: Numeric, nu: Numeric, b1: Numeric) -> RSGParams:
       ValueError: if a number is out of range.
     """
     remedy = f"observation = 1 - nu must be in [0, 1); {_SGD}"
-    _check_number("nu", nu, 0, "(]", 1, remedy)
+    check_number("nu", nu, 0, "(]", 1, remedy)
     return _rsg_params(learning_rate, b1, 1 - nu)
 
 
@@ -199,11 +184,11 @@ def from_asgd(delta: Numeric, kappa: Numeric, xi: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range. Theory's xi <= sqrt(kappa) is free.
     """
-    _check_number("delta", delta, *_STEP)
+    check_number("delta", delta, *_STEP)
     remedy = "ASGD with less advantage is no RSG: its observation is not below 1"
-    _check_number("xi", xi, 10 / 7, "()", _INF, remedy)
+    check_number("xi", xi, 10 / 7, "()", _INF, remedy)
     remedy = "b1 would be negative; raise kappa or lower xi"
-    _check_number("kappa", kappa, 0.49 * xi, "[)", _INF, remedy)
+    check_number("kappa", kappa, 0.49 * xi, "[)", _INF, remedy)
     b1 = (kappa - 0.49 * xi) / (kappa + 0.7 * xi)
     return _rsg_params(0.7 * delta * (1 + xi) / 1.7, b1, 1.7 / (0.7 * (1 + xi)))
 
@@ -224,11 +209,11 @@ def from_synthesized_nesterov(
     Raises:
       ValueError: if a number is out of range.
     """
-    _check_number("learning_rate", learning_rate, *_STEP)
+    check_number("learning_rate", learning_rate, *_STEP)
     remedy = f"RSG cannot extrapolate without momentum; {_SGD}"
-    _check_number("b1", b1, 0, "()", 1, remedy)
+    check_number("b1", b1, 0, "()", 1, remedy)
     remedy = f"observation = (1 - b1) b2 / b1 must be in [0, 1); {_SGD}"
-    _check_number("b2", b2, 0, "[)", b1 / (1 - b1), remedy)
+    check_number("b2", b2, 0, "[)", b1 / (1 - b1), remedy)
     return _rsg_params(learning_rate / (1 - b1), b1, (1 - b1) * b2 / b1)
 
 
@@ -249,14 +234,14 @@ def from_robust_momentum(
     Raises:
       ValueError: if a number is out of range.
     """
-    _check_number("smoothness", smoothness, 0, "()", _INF, "it is a curvature")
+    check_number("smoothness", smoothness, 0, "()", _INF, "it is a curvature")
     remedy = "with equal curvatures use plain SGD with step 1 / smoothness"
-    _check_number("kappa", kappa, 1, "()", _INF, remedy)
+    check_number("kappa", kappa, 1, "()", _INF, remedy)
     fastest = 1 - kappa**-0.5
     rate = fastest if rho is None else rho
     remedy = f"small is fast, large is robust, and 1 - 1 / kappa is SGD; {_SGD}"
     slowest = 1 - 1 / kappa - _ROUNDING
-    _check_number("rho", rate, fastest - _ROUNDING, "[)", slowest, remedy)
+    check_number("rho", rate, fastest - _ROUNDING, "[)", slowest, remedy)
     gap = (1 - rate) * (1 - rate) * (1 + rate)
     b1 = kappa * rate**3 / (kappa - 1)
     return from_synthesized_nesterov(kappa * gap / smoothness, b1, b1 / (kappa * gap))
@@ -277,12 +262,12 @@ def from_pid(k_p: Numeric, k_i: Numeric, k_d: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range.
     """
-    _check_number("k_i", k_i, 0, "()", _INF, "it is RSG's learning rate")
+    check_number("k_i", k_i, 0, "()", _INF, "it is RSG's learning rate")
     remedy = f"RSG's momentum needs a derivative term; {_SGD}"
-    _check_number("k_d", k_d, 0, "()", _INF, remedy)
+    check_number("k_d", k_d, 0, "()", _INF, remedy)
     remedy = "k_p = 0 or above gives no b1 < 1, below the range observation < 0"
     low = -((k_i * k_d) ** 0.5) * (1 + _ROUNDING)
-    _check_number("k_p", k_p, low, "[)", 0, remedy)
+    check_number("k_p", k_p, low, "[)", 0, remedy)
     return _rsg_params(k_i, k_d / (k_d - k_p), 1 - k_p * k_p / (k_i * k_d))
 
 
@@ -308,15 +293,15 @@ def from_two_state(
     Raises:
       ValueError: if a number is out of range, learning_rate and observation included.
     """
-    if _is_number(m) and m == 0:
+    if is_number(m) and m == 0:
         raise ValueError(f"m must not be 0, got {m}; without a in theta it is SGD")
     remedy = "b1 = h + q - 1 must be in (0, 1)"
-    _check_number("h + q", h + q, 1, "()", 2, remedy)
+    check_number("h + q", h + q, 1, "()", 2, remedy)
     at_rest, slack = (1 - h) * (1 - q), _DRIFT * (2 - h - q)
     remedy = "only k = (1 - h) (1 - q) / m rests where the gradient is 0"
-    _check_number("k * m", k * m, at_rest - slack, "[]", at_rest + slack, remedy)
+    check_number("k * m", k * m, at_rest - slack, "[]", at_rest + slack, remedy)
     b1 = h + q - 1
     learning_rate = -(z * (1 - h) + m * l) / (1 - b1)
     remedy = "it is -(z (1 - h) + m l) / (2 - h - q); reverse the signs of l and z"
-    _check_number("learning_rate", learning_rate, 0, "()", _INF, remedy)
+    check_number("learning_rate", learning_rate, 0, "()", _INF, remedy)
     return _rsg_params(learning_rate, b1, (m * l - h * z) / (learning_rate * b1))

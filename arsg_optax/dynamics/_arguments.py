@@ -1,47 +1,12 @@
 """Arguments of the theory: ranges of numbers, and one shape and dtype for arrays."""
 
-from typing import TypeGuard
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
+from arsg_optax._validation import check_number
+
 _INF = float("inf")
-
-
-def check_number(
-    name: str, value: ArrayLike, low: float, ends: str, high: float, remedy: str
-) -> None:
-    """Raises where a Python or NumPy number leaves its range.
-
-    Arrays and traced values pass unread: a traced value has no truth value.
-
-    Args:
-      name: the argument's name, for the message.
-      value: a number or an array.
-      low: lower end of the range.
-      ends: "[)" for low <= value < high, and so on.
-      high: upper end of the range.
-      remedy: what to do instead, for the message.
-
-    Raises:
-      ValueError: if the number is out of range or NaN.
-    """
-    if not is_number(value):
-        return
-    number = float(value)
-    above = low <= number if ends[0] == "[" else low < number
-    below = number <= high if ends[1] == "]" else number < high
-    if not (above and below):  # not the converse, which NaN would pass
-        interval = f"{ends[0]}{low:.8g}, {high:.8g}{ends[1]}"
-        raise ValueError(f"{name} must be in {interval}, got {value}; {remedy}")
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a Python or NumPy number, which may be compared."""
-    numbers = isinstance(value, (int, float, np.number))
-    return numbers and not isinstance(value, bool)
 
 
 def check_magnitudes(**magnitudes: ArrayLike) -> None:

@@ -6,12 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from arsg_optax.dynamics._arguments import (
-    check_b1,
-    check_number,
-    check_positive,
-    is_number,
-)
+from arsg_optax._validation import check_number, is_number
+from arsg_optax.dynamics._arguments import check_b1, check_positive
 
 
 def check_step_size(step_size: ArrayLike) -> None:

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from arsg_optax.dynamics._arguments import check_magnitudes, check_number, common_arrays
+from arsg_optax._validation import check_number
+from arsg_optax.dynamics._arguments import check_magnitudes, common_arrays
 from arsg_optax.dynamics._theorems import (
     check_b2,
     check_decays,

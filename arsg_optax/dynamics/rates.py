@@ -7,13 +7,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from arsg_optax._validation import check_number, is_number
 from arsg_optax.dynamics._arguments import (
     check_nonnegative,
-    check_number,
     check_observation,
     check_positive,
     common_arrays,
-    is_number,
     safe_sqrt,
 )
 

@@ -6,12 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from arsg_optax.dynamics._arguments import (
-    check_b1,
-    check_number,
-    check_observation,
-    common_arrays,
-)
+from arsg_optax._validation import check_number
+from arsg_optax.dynamics._arguments import check_b1, check_observation, common_arrays
 
 
 class ComplexRegion(NamedTuple):

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from arsg_optax._validation import check_number
 from arsg_optax.dynamics._arguments import (
     check_b1,
     check_magnitudes,
-    check_number,
     check_observation,
     check_positive,
     common_arrays,

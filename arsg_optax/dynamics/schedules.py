@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from arsg_optax.dynamics._arguments import check_b1, check_number, check_observation
+from arsg_optax._validation import check_number
+from arsg_optax.dynamics._arguments import check_b1, check_observation
 from arsg_optax.dynamics._theorems import (
     check_b2,
     check_decays,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arsg_optax.dynamics._arguments import check_b1, check_number, check_observation
+from arsg_optax._validation import check_number
+from arsg_optax.dynamics._arguments import check_b1, check_observation
 from arsg_optax.dynamics.linear import gain_factor
 from arsg_optax.dynamics.noise import variance_limit
 from arsg_optax.dynamics.plot._style import label_axes, legend_below, new_figure
