@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._validation import check_params, leaf_dtype, map_updates
+from arsg_optax._trees import check_params, leaf_dtype, map_updates
 
 
 def check_storage_dtype(name: str, dtype: Any) -> jnp.dtype | None:

@@ -1,4 +1,4 @@
-"""Checks of hyper-parameters and trees: each error names value and remedy.
+"""Checks of hyper-parameters: each error names argument, value and remedy.
 
 Only Python and NumPy numbers are compared. A traced value has no truth value,
 so under `jit`, `vmap` and `optax.inject_hyperparams` ranges go unchecked;
@@ -12,7 +12,6 @@ from typing import Any, TypeGuard
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
@@ -188,106 +187,3 @@ def check_weight_decay(value: Any) -> None:
         remedy,
         allow_16_bits=True,
     )
-
-
-def leaf_dtype(leaf: Any) -> jnp.dtype:
-    """The dtype of an array, an abstract array or a Python number."""
-    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-
-
-def check_real(name: str, tree: optax.Params) -> None:
-    """Refuses leaves that are not real floating point.
-
-    Args:
-      name: what the tree is, for the message.
-      tree: any pytree of arrays, abstract arrays or Python floats.
-
-    Raises:
-      ValueError: names the leaf's path, its dtype and the remedy.
-    """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        dtype = leaf_dtype(leaf)
-        if jnp.issubdtype(dtype, jnp.floating):
-            continue
-        remedy = (
-            "optimize real and imaginary part apart with "
-            "optax.contrib.split_real_and_imaginary."
-            if jnp.issubdtype(dtype, jnp.complexfloating)
-            else "leave such leaves out with optax.masked or optax.partition."
-        )
-        raise ValueError(
-            f"{name} must be real floating point, got dtype {dtype} at "
-            f"'{jax.tree_util.keystr(path)}'; {remedy}"
-        )
-
-
-def check_updates(name: str, updates: optax.Updates, moment: optax.Updates) -> None:
-    """Checks incoming updates against a moment of the optimizer state.
-
-    Args:
-      name: what the updates are, for the message.
-      updates: tree of real arrays.
-      moment: tree of the same structure and shapes, from the state.
-
-    Raises:
-      ValueError: if structure, a shape or a dtype does not fit.
-    """
-    check_real(name, updates)
-    remedy = "call update with gradients of the parameters that init was called with."
-    if name == "raw_gradient":
-        remedy = (
-            "inside chain_on_gradient give masked and partition "
-            "mask_compatible_extra_args=True."
-        )
-
-    def check_shape(path, expected, update):
-        if jnp.shape(update) != jnp.shape(expected):
-            raise ValueError(
-                f"{name} must have the shape {jnp.shape(expected)} at "
-                f"'{jax.tree_util.keystr(path)}', got {jnp.shape(update)}; {remedy}"
-            )
-
-    # Compared apart from the map below, whose error would hide the remedy.
-    expected, got = jax.tree.structure(moment), jax.tree.structure(updates)
-    if expected != got:
-        raise ValueError(
-            f"{name} must have the tree structure of the optimizer state, {expected}, "
-            f"got {got}; {remedy}"
-        )
-    jax.tree_util.tree_map_with_path(check_shape, moment, updates)
-
-
-def map_updates(
-    function: Callable[[Any, Any], Any], updates: optax.Updates, params: optax.Params
-) -> optax.Updates:
-    """Maps over updates and parameters; where an update is None it stays None.
-
-    The parameters may hold anything there: Equinox users pass whole models, with
-    functions among the leaves.
-    """
-
-    def apply(update, param):
-        return None if update is None else function(update, param)
-
-    return jax.tree.map(apply, updates, params, is_leaf=lambda leaf: leaf is None)
-
-
-def check_params(params: optax.Params, updates: optax.Updates) -> None:
-    """Checks the parameters given to `update` against the updates.
-
-    Args:
-      params: tree of arrays; anything where the updates hold None.
-      updates: tree of arrays.
-
-    Raises:
-      ValueError: if structure, a shape or a dtype does not fit.
-    """
-    try:
-        needed = map_updates(lambda _, param: param, updates, params)
-    except ValueError as error:
-        raise ValueError(
-            "params must have the tree structure of the updates, "
-            f"{jax.tree.structure(updates)}, got {jax.tree.structure(params)}; call "
-            "update with the parameters that the gradients are of."
-        ) from error
-    check_updates("params", needed, updates)

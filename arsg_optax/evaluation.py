@@ -8,7 +8,7 @@ import optax
 
 from arsg_optax._precision import compute_dtype
 from arsg_optax._state_search import Found, find_states, follows, shared_prefix
-from arsg_optax._validation import leaf_dtype
+from arsg_optax._trees import leaf_dtype
 from arsg_optax.transforms.learning_rate import ScaleByLearningRateState
 from arsg_optax.transforms.observation import RemoteObservationState
 from arsg_optax.transforms.resilience import ScaleByResilienceState

@@ -9,7 +9,8 @@ import optax
 
 from arsg_optax._hyperparameters import increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._validation import check_weight_decay, map_updates
+from arsg_optax._trees import map_updates
+from arsg_optax._validation import check_weight_decay
 
 Mask = Any | Callable[[optax.Params], Any] | None
 

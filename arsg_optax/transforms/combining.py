@@ -2,7 +2,7 @@
 
 import optax
 
-from arsg_optax._validation import check_updates
+from arsg_optax._trees import check_updates
 
 
 def chain_on_gradient(

@@ -8,7 +8,8 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._validation import check_learning_rate, check_real
+from arsg_optax._trees import check_real
+from arsg_optax._validation import check_learning_rate
 
 
 class ScaleByLearningRateState(NamedTuple):

@@ -9,12 +9,8 @@ import optax
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype
-from arsg_optax._validation import (
-    check_decay,
-    check_observation,
-    check_real,
-    check_updates,
-)
+from arsg_optax._trees import check_real, check_updates
+from arsg_optax._validation import check_decay, check_observation
 
 
 class RemoteObservationState(NamedTuple):

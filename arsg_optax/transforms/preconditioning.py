@@ -10,7 +10,8 @@ import optax
 from arsg_optax._hyperparameters import increment, value_at
 from arsg_optax._moments import moments_like, store, store_nearest, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
-from arsg_optax._validation import check_decay, check_eps, check_real
+from arsg_optax._trees import check_real
+from arsg_optax._validation import check_decay, check_eps
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
