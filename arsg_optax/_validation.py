@@ -159,6 +159,46 @@ def check_eps(value: Any) -> None:
     )
 
 
+def check_radius(value: Any) -> None:
+    """Checks a sphere's radius: None, or a number whose square float32 holds."""
+    if value is None:
+        return
+    remedy = "None takes the norm that the parameters have at the first update."
+    _check(
+        "radius",
+        value,
+        lambda v: 1e-12 <= v <= 1e18,
+        "between 1e-12 and 1e+18",
+        remedy,
+        allow_16_bits=True,
+        allow_schedule=False,
+    )
+
+
+def check_threshold(value: Any) -> None:
+    """Checks RAdam's smallest number of averaged gradients: finite and at least 4."""
+    _check(
+        "threshold",
+        value,
+        lambda v: 4 <= v < math.inf,
+        "finite and at least 4",
+        "up to 4 the rectification is not defined; 5.0 is the default.",
+        allow_schedule=False,
+    )
+
+
+def check_sharpness(value: Any) -> None:
+    """Checks SAdam's sharpness: positive, and float32 must be able to hold it."""
+    _check(
+        "sharpness",
+        value,
+        lambda v: _TINY <= v <= _HUGE,
+        f"between {_TINY:.3g} and {_HUGE:.3g}",
+        "50.0 is SAdam's.",
+        allow_schedule=False,
+    )
+
+
 def check_learning_rate(value: Any) -> None:
     """Checks a learning rate: finite and at least 0; 16 bits are allowed."""
     remedy = (
@@ -187,3 +227,63 @@ def check_weight_decay(value: Any) -> None:
         remedy,
         allow_16_bits=True,
     )
+
+
+def check_count(name: str, value: Any, remedy: str, least: int = 0) -> None:
+    """Checks a number of updates or of windows: whole and at least `least`."""
+    _check(
+        name,
+        value,
+        lambda v: math.isfinite(v) and v >= least and v == math.floor(v),
+        f"a whole number, at least {least}",
+        remedy,
+        allow_schedule=False,
+    )
+
+
+def check_nonnegative(name: str, value: Any, remedy: str) -> None:
+    """Checks a finite number, 0 or above."""
+    _check(
+        name,
+        value,
+        lambda v: 0 <= v < math.inf,
+        "finite and at least 0",
+        remedy,
+        allow_schedule=False,
+    )
+
+
+def check_boosted_observation(value: Any, boosts: Any) -> None:
+    """Checks an observation factor that is to be doubled some times: in (0, 2^-n)."""
+    check_observation(value)
+    if not (is_number(value) and is_number(boosts)):
+        return
+    limit = 2.0 ** -min(float(boosts), 1000.0)
+    if not 0 < value < limit:
+        raise ValueError(
+            f"observation must be in (0, {limit:.8g}) before {boosts:g} boosts, got "
+            f"{value}; each boost doubles it, and the result must stay below 1."
+        )
+
+
+def check_loss(value: Any) -> jax.Array:
+    """The loss that `update` was given as `value`: a real () array.
+
+    Raises:
+      ValueError: if there is none, or if it is no real scalar.
+    """
+    if value is None:
+        raise ValueError(
+            "value must be the loss, got None: an automatic observation boost watches "
+            "it; call update(gradients, state, params, value=loss), or boost at a "
+            "given update with boost_at."
+        )
+    loss = jnp.asarray(value)
+    real = jnp.issubdtype(loss.dtype, jnp.floating)
+    real |= jnp.issubdtype(loss.dtype, jnp.integer)
+    if loss.shape != () or not real:
+        raise ValueError(
+            f"value must be a real scalar, got shape {loss.shape} and dtype "
+            f"{loss.dtype}; pass the mean loss of the batch."
+        )
+    return loss

@@ -1,0 +1,72 @@
+"""What the links that divide by an average of squared gradients have in common."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._moments import store, update_moment
+from arsg_optax._precision import compute_dtype
+from arsg_optax.transforms.combining import gradient_for_statistics
+
+
+def averaged_squares(
+    updates: optax.Updates,
+    raw_gradient: optax.Updates | None,
+    nu: optax.Updates,
+    decay: float | jax.Array,
+    count: jax.Array,
+) -> optax.Updates:
+    """The next second moment, stored.
+
+    An element that has reached the largest number of its dtype stays there. It stands
+    for any larger number, so an average that decayed from there would be far too small
+    beside the momentum.
+
+    Args:
+      updates: what reaches the link.
+      raw_gradient: what entered its chain, or None.
+      nu: the second moment of the update before, as stored.
+      decay: () decay rate.
+      count: () int32, the update.
+
+    Returns:
+      Tree in the dtypes of `nu`; bfloat16 is rounded stochastically.
+    """
+    gradient = gradient_for_statistics(updates, raw_gradient, nu)
+
+    def saturate(v, old):
+        largest = jnp.finfo(old.dtype).max
+        limit = jnp.asarray(largest, v.dtype)
+        return jnp.where(old >= largest, limit, jnp.minimum(v, limit))
+
+    fresh = update_moment(gradient, nu, decay, order=2)
+    return store(jax.tree.map(saturate, fresh, nu), nu, count, "nu")
+
+
+def root(squares: jax.Array) -> jax.Array:
+    """The root in float32 at least; infinite where the square is saturated."""
+    finite = jnp.sqrt(squares.astype(compute_dtype(squares)))
+    return jnp.where(squares >= jnp.finfo(squares.dtype).max, jnp.inf, finite)
+
+
+def corrected_root(squares: jax.Array, weight: jax.Array, eps: jax.Array) -> jax.Array:
+    """sqrt(v / weight) + eps of one array, whose quotient cannot overflow.
+
+    Args:
+      squares: v, an average of squares that starts at 0.
+      weight: () total weight of the squares in it; 0 on a fresh state.
+      eps: () positive constant.
+    """
+    correction = 1 / jnp.sqrt(jnp.where(weight > 0, weight, 1))
+    r = root(squares)
+    return r * correction.astype(r.dtype) + eps.astype(r.dtype)
+
+
+def divide(updates: optax.Updates, denominators: optax.Updates) -> optax.Updates:
+    """Updates over denominators, in float32 at least."""
+
+    def quotient(u, denominator):
+        dtype = compute_dtype(u, denominator)
+        return u.astype(dtype) / denominator.astype(dtype)
+
+    return jax.tree.map(quotient, updates, denominators)
