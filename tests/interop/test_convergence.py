@@ -1,19 +1,17 @@
-"""Every optimizer reaches the minimum of four losses, at its parameters and iterate."""
+"""Every optimizer reaches the minima of its losses, at its parameters and iterate."""
 
 import jax
 import numpy as np
 import optax
-import pytest
 
 import arsg_optax
-from tests.interop.table import rows
+from tests.interop.table import rows_and_targets
 from tests.interop.targets import TARGETS
 
 STEPS = 10_000
 
 
-@pytest.mark.parametrize("name", TARGETS)
-@rows("convergence")
+@rows_and_targets("convergence")
 def test_reaches_the_minimum(row, name):
     target = TARGETS[name]
     optimizer = row.make(learning_rate=row.targets[name])
