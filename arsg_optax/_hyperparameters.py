@@ -40,6 +40,11 @@ def value_at(
     return as_scalar(value)
 
 
+def scaled(value: float | jax.Array, scale: jax.Array | None) -> float | jax.Array:
+    """A value times the scale that a policy passed, if any, in JAX's default dtype."""
+    return value if scale is None else value * as_scalar(scale)
+
+
 def increment(count: jax.Array) -> jax.Array:
     """The next count: () int32, stays at the largest int32 instead of overflowing."""
     return jnp.asarray(optax.safe_increment(count))

@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
+from arsg_optax._hyperparameters import (
+    as_scalar,
+    default_float,
+    increment,
+    scaled,
+    value_at,
+)
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check_learning_rate
@@ -27,7 +33,9 @@ def scale_by_learning_rate(
     """Multiplies updates by the negative learning rate, and records it.
 
     As :func:`optax.scale_by_learning_rate`. :func:`arsg_optax.eval_params` reads the
-    recorded rate to find the iterate, :func:`arsg_optax.metrics` reports it.
+    recorded rate to find the iterate, :func:`arsg_optax.metrics` reports it. A policy
+    around the chain may pass the extra argument ``learning_rate_scale``, a () array,
+    which multiplies the rate.
 
     Args:
       learning_rate: finite and at least 0, or a schedule of the number of updates
@@ -52,11 +60,14 @@ def scale_by_learning_rate(
             applied_learning_rate=jnp.zeros([], default_float()),
         )
 
-    def update_fn(updates, state, params=None, **extra_args):
+    def update_fn(
+        updates, state, params=None, *, learning_rate_scale=None, **extra_args
+    ):
         del extra_args
         rate = sign * value_at(
             "learning_rate", learning_rate, state.count, allow_16_bits=True
         )
+        rate = scaled(rate, learning_rate_scale)
 
         def step(u):
             dtype = compute_dtype(u)

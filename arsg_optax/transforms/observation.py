@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
+from arsg_optax._hyperparameters import (
+    as_scalar,
+    default_float,
+    increment,
+    scaled,
+    value_at,
+)
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype
 from arsg_optax._trees import check_real, check_updates
@@ -46,7 +52,8 @@ def remote_observation(
     loop holds the parameters and takes gradients. The *iterate* of plain momentum
     lies :math:`\eta = \mu\beta/(1-\beta)` momentum steps behind it;
     :func:`arsg_optax.eval_params` returns it. :math:`\mu = 0` is heavy ball,
-    :math:`\mu = 1-\beta` Nesterov.
+    :math:`\mu = 1-\beta` Nesterov. A policy around the chain may pass the extra
+    argument ``observation_scale``, a () array, which multiplies :math:`\mu`.
 
     Args:
       b1: decay rate of the momentum, in [0, 1), or a schedule of it.
@@ -84,11 +91,12 @@ def remote_observation(
             applied_distance=jnp.zeros([], default_float()),
         )
 
-    def update_fn(updates, state, params=None, **extra_args):
+    def update_fn(updates, state, params=None, *, observation_scale=None, **extra_args):
         del extra_args
         check_updates("updates", updates, state.mu)
         beta = value_at("b1", b1, state.count)
         factor = value_at("observation", observation, state.count)
+        factor = scaled(factor, observation_scale)
         weight = beta * state.weight + (1 - beta)
         momentum_share = (1 - factor) / weight if debias else 1 - factor
 

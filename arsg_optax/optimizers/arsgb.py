@@ -1,0 +1,131 @@
+"""ARSGB, ARSG with the observation boost."""
+
+from typing import Any
+
+import chex
+import optax
+
+from arsg_optax.optimizers._decay import Mask
+from arsg_optax.optimizers.arsg import arsg
+from arsg_optax.policies.observation_boost import observation_boost
+
+
+def arsgb(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: optax.ScalarOrSchedule = 0.999,
+    b2: chex.Numeric = 0.99,
+    eps: chex.Numeric = 1e-8,
+    observation: optax.ScalarOrSchedule = 0.05,
+    *,
+    boost_at: chex.Numeric | None = None,
+    max_boosts: chex.Numeric = 1,
+    window: chex.Numeric = 300,
+    threshold: chex.Numeric = 0.005,
+    confidence: chex.Numeric = 2.0,
+    refractory: chex.Numeric = 1,
+    preconditioner: optax.GradientTransformation | None = None,
+    debias: bool = False,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    mask: Mask = None,
+    mu_dtype: Any | None = None,
+    nu_dtype: Any | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""ARSGB: :func:`arsg_optax.arsg` that looks further ahead once the loss is flat.
+
+    It starts with half of ARSG's observation factor and with a learning rate chosen
+    for it, in general twice ARSG's or more, and falls fast. When the loss flattens,
+    the factor doubles and the learning rate shrinks so that the curvature which
+    converges fastest stays the same: for the defaults to 0.2483 of itself.
+
+    With n boosts so far, :math:`\mu_n = 2^n\mu` and
+    :math:`\alpha_{t,n} = \alpha_t\, \tau^*(\beta_1, 2^n\mu) / \tau^*(\beta_1, \mu)`,
+    see :func:`arsg_optax.observation_boost`, the update is ARSG's: from
+    :math:`m_0 = 0, v_0 = 0, \hat v_0 = \epsilon`,
+
+    .. math::
+
+      \begin{align*}
+        m_t &\leftarrow \beta_{1t} m_{t-1} + (1-\beta_{1t}) g_t \\
+        v_t &\leftarrow \beta_2 v_{t-1} + (1-\beta_2) g_t^2 \\
+        \hat v_t &\leftarrow \max(\hat v_{t-1}, v_t) \\
+        y_{t+1} &\leftarrow y_t - \alpha_{t,n} \left(
+          ((1-\mu_n) m_t + \mu_n g_t) / \sqrt{\hat v_t} + \gamma y_t \right)
+      \end{align*}
+
+    State: three arrays a parameter.
+
+    Args:
+      learning_rate: before any boost: finite and at least 0, or a schedule. The
+        paper's problems need 0.005 to 0.1.
+      b1: decay rate of the momentum, in [0, 1), or a schedule.
+      b2: decay rate of the second moment, in [0, 1).
+      eps: where the maximum of the second moment starts, see :func:`arsg_optax.arsg`.
+      observation: observation factor before any boost, in (0, 0.5), or a schedule.
+      boost_at: update from which the boost is in force, counted from 0; None boosts
+        automatically, then ``update`` needs ``value=loss``. The paper boosts at its
+        6th epoch of 20 or 11th of 40.
+      max_boosts: most automatic boosts.
+      window: steps over which the automatic mode averages losses.
+      threshold: relative decrease from window to window below which a loss is flat.
+      confidence: standard errors by which the decrease must exceed the threshold.
+      refractory: windows left out at the start and after a boost.
+      preconditioner: see :func:`arsg_optax.arsg`.
+      debias: see :func:`arsg_optax.remote_observation`.
+      weight_decay: decoupled, multiplied by the boosted learning rate.
+      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mu_dtype: dtype that stores the momentum, see :func:`arsg_optax.arsg`.
+      nu_dtype: the same for both second moments.
+
+    Returns:
+      The corresponding :class:`optax.GradientTransformationExtraArgs`.
+
+    Raises:
+      ValueError: if an argument is out of range, or if ``update`` gets no ``value``
+        in the automatic mode.
+
+    Examples:
+      >>> import arsg_optax, jax, jax.numpy as jnp, optax
+      >>> def f(x): return jnp.sum(x ** 2)
+      >>> solver = arsg_optax.arsgb(learning_rate=0.2, boost_at=3)
+      >>> params = jnp.array([1., 2., 3.])
+      >>> state = solver.init(params)
+      >>> for _ in range(5):
+      ...     loss, gradient = jax.value_and_grad(f)(params)
+      ...     updates, state = solver.update(gradient, state, params, value=loss)
+      ...     params = optax.apply_updates(params, updates)
+      ...     print(f'{f(params):.2f} {arsg_optax.metrics(state)["observation"]:.2f}')
+      12.81 0.05
+      12.01 0.05
+      11.37 0.05
+      11.11 0.10
+      10.88 0.10
+
+    References:
+      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
+      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, section 3, OBSB, and
+      Algorithm 1.
+    """
+    inner = arsg(
+        learning_rate,
+        b1,
+        b2,
+        eps,
+        observation,
+        preconditioner=preconditioner,
+        debias=debias,
+        weight_decay=weight_decay,
+        mask=mask,
+        mu_dtype=mu_dtype,
+        nu_dtype=nu_dtype,
+    )
+    return observation_boost(
+        inner,
+        b1=b1,
+        observation=observation,
+        boost_at=boost_at,
+        max_boosts=max_boosts,
+        window=window,
+        threshold=threshold,
+        confidence=confidence,
+        refractory=refractory,
+    )

@@ -1,0 +1,1 @@
+"""Policies: transforms around transforms, which change the update as training goes."""

@@ -1,0 +1,117 @@
+"""When has a noisy loss flattened? Two adjacent windows and the noise between them.
+
+A minibatch loss may scatter by a hundred times what it falls in one step, so single
+values tell nothing. The mean of a window of w values scatters by sd / sqrt(w) only,
+while a loss that falls by delta a step falls by w delta from one window to the next:
+at sd = 100 delta and w = 320 that is 40 standard errors. The noise is measured from
+differences of successive values, in which a trend cancels.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+# Bins in a window: the windows slide by an eighth of their length.
+BINS = 8
+
+
+class LossWindows(NamedTuple):
+    """The last two windows of a loss, in bins. Scalars and vectors of float32."""
+
+    last: jax.Array  # () the newest value.
+    values: jax.Array  # () int32, values in the bin that is being filled.
+    bin_mean: jax.Array  # () their mean.
+    bin_variance: jax.Array  # () mean of half their squared successive differences.
+    bins: jax.Array  # () int32, bins completed since the start or the last restart.
+    means: jax.Array  # (2 BINS,) of the last bins, the newest last.
+    variances: jax.Array  # (2 BINS,) likewise.
+
+
+def empty_windows() -> LossWindows:
+    """Windows that have seen nothing."""
+    return LossWindows(
+        last=jnp.zeros([], jnp.float32),
+        values=jnp.zeros([], jnp.int32),
+        bin_mean=jnp.zeros([], jnp.float32),
+        bin_variance=jnp.zeros([], jnp.float32),
+        bins=jnp.zeros([], jnp.int32),
+        means=jnp.zeros([2 * BINS], jnp.float32),
+        variances=jnp.zeros([2 * BINS], jnp.float32),
+    )
+
+
+def push(windows: LossWindows, value: jax.Array, window: chex.Numeric) -> LossWindows:
+    """Adds one value; one that is not finite is ignored.
+
+    Args:
+      windows: what was seen so far.
+      value: () the loss.
+      window: number of values a window holds, rounded down to a multiple of 8, but 8
+        at least.
+    """
+    value = value.astype(jnp.float32)
+    first = (windows.values == 0) & (windows.bins == 0)
+    step = jnp.where(first, 0, value - windows.last)
+    count = windows.values + 1
+    share = 1 / count.astype(jnp.float32)
+    mean = windows.bin_mean + share * (value - windows.bin_mean)
+    variance = windows.bin_variance + share * (step**2 / 2 - windows.bin_variance)
+    full = count >= bin_length(window)
+    grown = LossWindows(
+        last=value,
+        values=jnp.where(full, 0, count),
+        bin_mean=jnp.where(full, 0, mean),
+        bin_variance=jnp.where(full, 0, variance),
+        bins=windows.bins + full.astype(jnp.int32),
+        means=jnp.where(full, _shifted(windows.means, mean), windows.means),
+        variances=jnp.where(
+            full, _shifted(windows.variances, variance), windows.variances
+        ),
+    )
+    finite = jnp.isfinite(value)
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), grown, windows)
+
+
+def is_flat(
+    windows: LossWindows,
+    window: chex.Numeric,
+    threshold: chex.Numeric,
+    confidence: chex.Numeric,
+    refractory: chex.Numeric,
+) -> jax.Array:
+    r"""Whether the loss has flattened; only ever true when a bin has just been filled.
+
+    With the means a, b of the older and the newer window of w values and the variance
+    s² of a value, flat means
+
+    .. math:: a - b < \text{threshold} \, |a| + \text{confidence} \sqrt{2 s^2 / w}
+
+    Args:
+      windows: what was seen so far.
+      window: as in :func:`push`.
+      threshold: least relative decrease from window to window of a loss that falls.
+      confidence: standard errors by which the decrease has to exceed it.
+      refractory: windows to leave out at the start and after a restart.
+
+    Returns:
+      () bool.
+    """
+    length = (BINS * bin_length(window)).astype(jnp.float32)
+    older, newer = jnp.mean(windows.means[:BINS]), jnp.mean(windows.means[BINS:])
+    error = jnp.sqrt(2 * jnp.mean(windows.variances) / length)
+    threshold = jnp.asarray(threshold, jnp.float32)
+    limit = threshold * jnp.abs(older) + jnp.asarray(confidence, jnp.float32) * error
+    needed = BINS * (2 + jnp.asarray(refractory).astype(jnp.int32))
+    seen = (windows.values == 0) & (windows.bins >= needed)
+    return seen & (older - newer < limit)
+
+
+def bin_length(window: chex.Numeric) -> jax.Array:
+    """Values in one bin: () int32, at least 1."""
+    return jnp.maximum(jnp.asarray(window).astype(jnp.int32) // BINS, 1)
+
+
+def _shifted(bins: jax.Array, newest: jax.Array) -> jax.Array:
+    return jnp.concatenate([bins[1:], newest[None]])

@@ -1,0 +1,124 @@
+"""SWNTS: from an adaptive method to SGD, at a step size measured at the switch."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._denominators import known_denominator
+from arsg_optax._hyperparameters import default_float, increment
+from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._trees import check_real, check_updates
+from arsg_optax._validation import check_count
+
+
+class SwitchToSgdState(NamedTuple):
+    """State of :func:`switch_to_sgd`."""
+
+    count: jax.Array  # () int32, updates so far.
+    switched: jax.Array  # () bool.
+    scale: jax.Array  # (), default float dtype: c, 0 before the switch.
+    preconditioner_state: optax.OptState
+
+    def denominator(self) -> optax.Updates:
+        """What the last update was divided by, shaped as the parameters."""
+
+        def divisor(inner):
+            constant = 1 / jnp.where(self.switched, self.scale, 1).astype(inner.dtype)
+            return jnp.where(self.switched, constant, inner)
+
+        return jax.tree.map(divisor, known_denominator(self.preconditioner_state))
+
+
+def switch_to_sgd(
+    preconditioner: optax.GradientTransformation, *, switch_at: chex.Numeric
+) -> optax.GradientTransformationExtraArgs:
+    r"""A preconditioner that turns into a constant at a given update.
+
+    Until then the link is the preconditioner: it makes :math:`u_t` of the direction
+    :math:`\hat m_t` that reaches it. At update ``switch_at`` it takes the constant for
+    which the projection of :math:`c\,\hat m_t` onto :math:`u_t` is :math:`u_t` itself,
+
+    .. math:: c \leftarrow \|u_t\|^2 / \langle \hat m_t, u_t \rangle,
+
+    over the whole tree, and from this update on it passes on :math:`c\,\hat m_t`. With
+    the learning rate :math:`\alpha_t` behind it that is SGD with momentum at the step
+    size :math:`\hat\alpha_t = \alpha_t c`, the paper's; a schedule of the learning
+    rate goes on. If the inner product is not positive, the switch waits for the next
+    update at which it is. After the switch the preconditioner's state rests.
+
+    Args:
+      preconditioner: the link to switch off, such as
+        :func:`arsg_optax.scale_by_nonincreasing_rms`.
+      switch_at: update that computes the constant and already uses it, an integer, at
+        least 0; updates are counted from 0.
+
+    Returns:
+      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
+      parameters' dtypes, or where ``update`` gets no params in those they came in.
+
+    Raises:
+      ValueError: if ``switch_at`` is out of range, or if gradients are not real
+        floating point or do not fit the state.
+
+    References:
+      Chen et al, `NAMSG: An Efficient Method for Training Neural Networks
+      <https://arxiv.org/abs/1905.01422v2>`_, 2019, section 5, SWNTS.
+    """
+    check_count("switch_at", switch_at, "updates are counted from 0.")
+    preconditioner = optax.with_extra_args_support(preconditioner)
+
+    def init_fn(params):
+        check_real("params", params)
+        return SwitchToSgdState(
+            count=jnp.zeros([], jnp.int32),
+            switched=jnp.zeros([], jnp.bool_),
+            scale=jnp.zeros([], default_float()),
+            preconditioner_state=preconditioner.init(params),
+        )
+
+    def update_fn(updates, state, params=None, **extra_args):
+        divided, inner_state = preconditioner.update(
+            updates, state.preconditioner_state, params, **extra_args
+        )
+        check_updates("updates", updates, divided)
+        aligned = _inner_product(updates, divided)
+        due = state.count >= jnp.asarray(switch_at).astype(jnp.int32)
+        squared = _inner_product(divided, divided)
+        constant = squared / jnp.where(aligned > 0, aligned, 1)
+        possible = (aligned > 0) & (constant > 0) & jnp.isfinite(constant)
+        now = due & ~state.switched & possible
+        switched, scale = state.switched | now, jnp.where(now, constant, state.scale)
+
+        def choose(direction, u):
+            dtype = compute_dtype(direction, u)
+            sgd = scale.astype(dtype) * direction.astype(dtype)
+            return jnp.where(switched, sgd, u.astype(dtype))
+
+        chosen = jax.tree.map(choose, updates, divided)
+        new_state = SwitchToSgdState(
+            count=increment(state.count),
+            switched=switched,
+            scale=scale,
+            preconditioner_state=jax.tree.map(
+                lambda new, old: jnp.where(state.switched, old, new),
+                inner_state,
+                state.preconditioner_state,
+            ),
+        )
+        return cast_updates(chosen, params, updates), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:
+    """Over the whole tree: () of the default float dtype."""
+
+    def product(a, b):
+        dtype = compute_dtype(a, b)
+        return jnp.sum(a.astype(dtype) * b.astype(dtype)).astype(default_float())
+
+    products = jax.tree.leaves(jax.tree.map(product, one, other))
+    return sum(products, jnp.zeros([], default_float()))

@@ -1,0 +1,81 @@
+"""The mean loss over accumulated batches, for optimizers inside MultiSteps."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._validation import check_loss
+from arsg_optax._wrapping import Wrappable, as_extra_args, has_stepped
+
+
+class MeanValue(NamedTuple):
+    """A running mean of finite values."""
+
+    count: jax.Array  # () int32
+    mean: jax.Array  # () float32, 0 of none, so that a state is always finite.
+
+    def value(self) -> jax.Array:
+        """The mean, () float32; NaN of none."""
+        return jnp.where(self.count > 0, self.mean, jnp.nan)
+
+
+def no_values() -> MeanValue:
+    """The mean of nothing."""
+    return MeanValue(jnp.zeros([], jnp.int32), jnp.zeros([], jnp.float32))
+
+
+def include(values: MeanValue, value: jax.Array) -> MeanValue:
+    """Adds a () value; one that is not finite is ignored."""
+    value = value.astype(jnp.float32)
+    finite = jnp.isfinite(value)
+    count = values.count + finite.astype(jnp.int32)
+    share = 1 / jnp.maximum(count, 1).astype(jnp.float32)
+    mean = values.mean + share * (value - values.mean)
+    return MeanValue(count, jnp.where(finite, mean, values.mean))
+
+
+class AverageValueState(NamedTuple):
+    """State of :func:`average_value`."""
+
+    pending: MeanValue  # Of the losses since the last step.
+    inner_state: optax.OptState
+
+
+def average_value(inner: Wrappable) -> optax.GradientTransformationExtraArgs:
+    """Gives an optimizer the mean loss since its last step instead of the newest.
+
+    :class:`optax.MultiSteps` hands the last batch's ``value=`` to the optimizer inside,
+    while the gradients are averaged. Around it, this averages the losses too: with
+    ``average_value(optax.MultiSteps(arsgb(0.05), 4))`` the observation boost judges the
+    mean of the four batches. Values that are not finite are left out; the mean of none
+    is NaN.
+
+    Args:
+      inner: an optimizer with an :class:`optax.MultiSteps` in it.
+
+    Returns:
+      An :class:`optax.GradientTransformationExtraArgs`, whose ``update`` needs
+      ``value=loss``.
+
+    Raises:
+      ValueError: if ``update`` gets no ``value``.
+    """
+    inner = as_extra_args(inner)
+
+    def init_fn(params):
+        return AverageValueState(no_values(), inner.init(params))
+
+    def update_fn(updates, state, params=None, *, value=None, **extra_args):
+        pending = include(state.pending, check_loss(value))
+        updates, inner_state = inner.update(
+            updates, state.inner_state, params, value=pending.value(), **extra_args
+        )
+        stepped = has_stepped(state.inner_state, inner_state)
+        pending = jax.tree.map(
+            lambda new, old: jnp.where(stepped, new, old), no_values(), pending
+        )
+        return updates, AverageValueState(pending, inner_state)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
