@@ -15,9 +15,20 @@ UPDATES = {
     "rsg": arsg_optax.rsg(0.1),
     "arsg": arsg_optax.arsg(0.1),
     "arsg-bfloat16": arsg_optax.arsg(0.1, mu_dtype="bfloat16", nu_dtype="bfloat16"),
+    "arsg-adam": arsg_optax.arsg(
+        0.1, preconditioner=arsg_optax.scale_by_adam_rms(), debias=True
+    ),
+    "arsg-rectified": arsg_optax.arsg(
+        0.1, preconditioner=arsg_optax.scale_by_rectified_rms(threshold=4.0)
+    ),
+    "arsg-softplus": arsg_optax.arsg(
+        0.1, preconditioner=arsg_optax.scale_by_softplus_rms(nu_dtype="bfloat16")
+    ),
+    "arsgb": arsg_optax.arsgb(0.1, boost_at=3),
     "namsg": arsg_optax.namsg(0.1),
     "adarem": arsg_optax.adarem(0.1),
     "adarem-leaf": arsg_optax.adarem(0.1, scope="leaf"),
+    "adarem_s": arsg_optax.adarem_s(0.1, sphere_mask=True),
     "adarem-bfloat16": arsg_optax.adarem(0.1, mu_dtype="bfloat16"),
 }
 
