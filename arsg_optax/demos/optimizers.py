@@ -105,8 +105,10 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     optimizer.name: optimizer
     for optimizer in (
         Optimizer("arsg", arsg_optax.arsg, ITERATE, baseline=False),
+        Optimizer("arsgb", arsg_optax.arsgb, ITERATE, baseline=False),
         Optimizer("rsg", arsg_optax.rsg, ITERATE, baseline=False),
         Optimizer("namsg", arsg_optax.namsg, ITERATE, baseline=False),
+        Optimizer("swnts", arsg_optax.swnts, ITERATE, baseline=False),
         Optimizer("adarem", arsg_optax.adarem, baseline=False),
         Optimizer("sgd", sgd),
         Optimizer("adam", optax.adam),

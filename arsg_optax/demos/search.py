@@ -23,7 +23,7 @@ import numpy as np
 
 from arsg_optax.demos import train
 from arsg_optax.demos.data import Dataset, hold_out
-from arsg_optax.demos.optimizers import OPTIMIZERS
+from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer
 from arsg_optax.demos.tasks import Task
 
 CANDIDATES = 9
@@ -45,8 +45,10 @@ _FAMILY_STARTS = {
 }
 _FAMILIES = {
     "arsg": "long_momentum",
+    "arsgb": "long_momentum",
     "rsg": "momentum_mean",
     "namsg": "adaptive",
+    "swnts": "adaptive",
     "adarem": "plain",
     "sgd": "momentum_sum",
     "adam": "adaptive",
@@ -92,12 +94,20 @@ def grid(start: float, count: int) -> list[float]:
     return [float(f"{(1, 2, 5)[i % 3]}e{i // 3}") for i in indices]
 
 
-def candidates(optimizer: str) -> list[float]:
-    """The step sizes that an optimizer's search starts with."""
-    return grid(_FAMILY_STARTS[_FAMILIES[optimizer]], CANDIDATES)
+def candidates(optimizer: str, like: str | None = None) -> list[float]:
+    """The step sizes that a search starts with, of the optimizer or one like it."""
+    return grid(_FAMILY_STARTS[_FAMILIES[like or optimizer]], CANDIDATES)
 
 
-def search(task: Task, optimizer: str, dataset: Dataset, seeds: int) -> list[Candidate]:
+def search(
+    task: Task,
+    optimizer: str,
+    dataset: Dataset,
+    seeds: int,
+    *,
+    registry: Mapping[str, Optimizer] = OPTIMIZERS,
+    like: str | None = None,
+) -> list[Candidate]:
     """Searches one optimizer's step size.
 
     Args:
@@ -105,12 +115,14 @@ def search(task: Task, optimizer: str, dataset: Dataset, seeds: int) -> list[Can
         optimizer: name.
         dataset: the task's; only its training set is trained and scored on.
         seeds: number of initialisations and orders, 0 to `seeds` - 1.
+        registry: where the name stands.
+        like: an optimizer whose family's range it starts with, None for its own.
 
     Returns:
         The candidates by step size, one of them chosen.
     """
-    scores = make_scores(task, optimizer, split(dataset), seeds)
-    rates = candidates(optimizer)
+    scores = make_scores(task, optimizer, split(dataset), seeds, registry)
+    rates = candidates(optimizer, like)
     found = scores(rates)
     for _ in range(MAX_EXTENSIONS):
         best = min(found, key=lambda rate: found[rate][0])
@@ -133,7 +145,11 @@ def split(dataset: Dataset) -> Dataset:
 
 
 def make_scores(
-    task: Task, optimizer: str, dataset: Dataset, seeds: int
+    task: Task,
+    optimizer: str,
+    dataset: Dataset,
+    seeds: int,
+    registry: Mapping[str, Optimizer] = OPTIMIZERS,
 ) -> Callable[[Sequence[float]], dict[float, tuple[float, float]]]:
     """Makes the function that trains all seeds of all given step sizes at once.
 
@@ -143,7 +159,11 @@ def make_scores(
     arrays = train.to_device(dataset)
     models = [train.build(task.make_model, seed) for seed in range(seeds)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(p for _, p in models))
-    run = _make_run(task, optimizer, models[0][0], len(dataset.train.labels))
+    training = make_training(task, registry[optimizer], models[0][0], arrays)
+
+    def run(params: Any, seed: jax.Array, rate: jax.Array, arrays: train.Arrays):
+        return training(params, seed, rate, arrays).test_x.loss
+
     over_rates = jax.vmap(run, in_axes=(None, None, 0, None))
     over_seeds = jax.vmap(over_rates, in_axes=(0, 0, None, None))
     trained = jax.jit(over_seeds)
@@ -163,27 +183,25 @@ def make_scores(
     return scores
 
 
-def _make_run(
-    task: Task, name: str, forward: train.Forward, images: int
-) -> Callable[..., jax.Array]:
-    """Makes `run(params, seed, learning_rate, arrays)`, the final held-out loss."""
-    points = OPTIMIZERS[name].points
-    keywords = task.settings[name].keywords(images // task.batch_size)
+def make_training(
+    task: Task, optimizer: Optimizer, forward: train.Forward, arrays: train.Arrays
+) -> Callable[..., train.EpochScores]:
+    """Makes `run(params, seed, learning_rate, arrays)`, the scores after all epochs."""
+    points = optimizer.points
+    steps_per_epoch = len(arrays.train_labels) // task.batch_size
+    keywords = task.settings[optimizer.name].keywords(steps_per_epoch)
 
     def run(params: Any, seed: jax.Array, rate: jax.Array, arrays: train.Arrays):
-        optimizer = OPTIMIZERS[name].make(rate, **keywords)
-        epoch = train.make_train_steps(forward, optimizer, points, task.batch_size)
+        transform = optimizer.make(rate, **keywords)
+        epoch = train.make_train_steps(forward, transform, points, task.batch_size)
 
         def body(state: train.TrainState, number: jax.Array):
             return epoch(state, train.shuffle_key(seed, number), arrays)
 
-        state = train.init_state(optimizer, points, params)
-        state, _ = jax.lax.scan(body, state, jnp.arange(1, task.epochs + 1))
-        at = points.own_point
-        x = points.gradient_point(state.held)
-        if at is not None:
-            x = at(state.opt_state, state.held)
-        return train.score(forward(x, arrays.test_images), arrays.test_labels).loss
+        state = train.init_state(transform, points, params)
+        state, losses = jax.lax.scan(body, state, jnp.arange(1, task.epochs + 1))
+        scores = train.evaluate(forward, points, state, arrays)
+        return train.EpochScores(losses[-1], *scores)
 
     return run
 

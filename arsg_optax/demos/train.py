@@ -144,6 +144,8 @@ def make_train_steps(
 ) -> Callable[[TrainState, jax.Array, Arrays], tuple[TrainState, jax.Array]]:
     """As :func:`make_epoch`, without the evaluation: gives the mean minibatch loss."""
 
+    update = optax.with_extra_args_support(optimizer).update
+
     def step(arrays: Arrays, state: TrainState, batch: jax.Array):
         images, labels = arrays.train_images[batch], arrays.train_labels[batch]
 
@@ -153,7 +155,8 @@ def make_train_steps(
         value, gradients = jax.value_and_grad(loss_at)(
             points.gradient_point(state.held)
         )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.held)
+        # Policies watch the loss; other optimizers ignore it.
+        updates, opt_state = update(gradients, state.opt_state, state.held, value=value)
         return TrainState(optax.apply_updates(state.held, updates), opt_state), value
 
     def train_steps(state: TrainState, key: jax.Array, arrays: Arrays):

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from arsg_optax.demos.models import MLP, LogisticRegression
+from arsg_optax.demos.models import (
+    MLP,
+    LogisticRegression,
+    MnistCNN,
+    NormalizedMLP,
+)
 
-MODELS = [MLP, LogisticRegression]
+MODELS = [MLP, LogisticRegression, NormalizedMLP]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -38,3 +43,25 @@ def test_mlp_depth_follows_hidden():
     network = MLP((4, 4), hidden=(6, 5), classes=3, rngs=nnx.Rngs(0))
     shapes = [layer.kernel.shape for layer in network.layers]
     assert shapes == [(16, 6), (6, 5), (5, 3)]
+
+
+def test_the_network_of_the_mnist_experiment():
+    network = MnistCNN(rngs=nnx.Rngs(0))
+    scores = network(jnp.ones((2, 28, 28)))
+    assert scores.shape == (2, 10)
+    counted = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
+    convolutions = (25 * 20 + 20) + (25 * 20 * 50 + 50)
+    dense = (50 * 4 * 4 * 500 + 500) + (500 * 10 + 10)
+    assert counted == convolutions + dense + 2 * (20 + 50 + 500)
+
+
+def test_hidden_matrices_of_the_normalized_mlp_have_no_scale():
+    network = NormalizedMLP((4, 4), hidden=(6, 5), classes=3, rngs=nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(0), (7, 4, 4))
+    graphdef, state = nnx.split(network)
+    params = nnx.to_pure_dict(state)
+    assert [set(layer) for layer in params["hidden"].values()] == [{"kernel"}] * 2
+    before = nnx.merge(graphdef, params)(images)
+    params["hidden"] = jax.tree.map(lambda kernel: 3.0 * kernel, params["hidden"])
+    after = nnx.merge(graphdef, params)(images)
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)

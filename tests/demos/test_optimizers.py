@@ -14,7 +14,7 @@ from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.optimizers import OPTIMIZERS, Points
 from arsg_optax.demos.tasks import TASKS, Task
 
-OURS = {"rsg", "arsg", "namsg", "adarem"}
+OURS = {"rsg", "arsg", "arsgb", "namsg", "swnts", "adarem"}
 OPTAX = {
     "sgd",
     "adam",
@@ -64,6 +64,13 @@ def test_distance_of_namsg_rises_over_the_first_epoch():
     np.testing.assert_allclose(values, [0.9, 1.95, 3.0, 3.0], rtol=1e-6)
 
 
+def test_epochs_to_act_at_become_updates():
+    settings = TASKS["mnist-logreg"].settings
+    assert settings["arsgb"].keywords(234)["boost_at"] == 5 * 234
+    assert settings["swnts"].keywords(234)["switch_at"] == 10 * 234
+    assert str(settings["arsgb"].options["boost_at"]) == "epoch 6"
+
+
 def own(points: Points, state: train.TrainState) -> Any:
     """The optimizer's own evaluation point x."""
     assert points.own_point is not None
@@ -74,7 +81,8 @@ def few_steps(name: str, task: Task, dataset: Dataset, steps: int):
     """Some steps by hand; gives the state and the optimizer's points."""
     forward, params = train.build(task.make_model, 0)
     points = OPTIMIZERS[name].points
-    optimizer = OPTIMIZERS[name].make(0.05)
+    keywords = task.settings[name].keywords(steps)
+    optimizer = OPTIMIZERS[name].make(0.05, **keywords)
     state = train.init_state(optimizer, points, params)
     images, labels = map(jnp.asarray, dataset.train[:2])
 
@@ -110,7 +118,7 @@ def test_schedule_free_is_evaluated_at_the_average(task: Task, dataset: Dataset)
     assert_trees(own(points, history[-1]), mean, close)
 
 
-@pytest.mark.parametrize("name", ["arsg", "rsg", "namsg"])
+@pytest.mark.parametrize("name", ["arsg", "arsgb", "rsg", "namsg", "swnts"])
 def test_ours_are_evaluated_at_the_iterate(name: str, task: Task, dataset: Dataset):
     points, history = few_steps(name, task, dataset, steps=3)
     last = history[-1]

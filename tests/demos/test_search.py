@@ -9,7 +9,7 @@ from arsg_optax.demos import search, train
 from arsg_optax.demos.compare import compare, make_plan
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.tasks import TASKS, Task
+from arsg_optax.demos.tasks import TASKS, AtEpoch, Task
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -19,7 +19,10 @@ def test_defaults_are_what_the_search_found(task: Task):
     assert set(found) == set(task.searched)
     for name, rate in found.items():
         assert task.settings[name].learning_rate == rate, name
-        assert not task.settings[name].options, f"{name} was searched at its defaults"
+        options = task.settings[name].options.values()
+        assert all(isinstance(value, AtEpoch) for value in options), (
+            f"{name} was searched at its defaults, but for an epoch to act at"
+        )
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

@@ -16,8 +16,10 @@ from arsg_optax.demos.results import Outcome, Row, Run
 # marker each for print. Warm ones are this package's optimizers, the others Optax's.
 _STYLES = {
     "arsg": ("#D55E00", "o"),
+    "arsgb": ("#A50026", "d"),
     "rsg": ("#E69F00", "s"),
     "namsg": ("#CC79A7", "^"),
+    "swnts": ("#8C6D1F", "8"),
     "adarem": ("#882255", "D"),
     "sgd": ("#000000", "v"),
     "adam": ("#0072B2", "<"),
