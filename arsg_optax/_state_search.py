@@ -28,7 +28,8 @@ def find_states(opt_state: optax.OptState) -> list[Found]:
 
     Returns:
       Every NamedTuple and every other non-standard node, in order of application.
-      Nothing below an `arsg_optax` state or a preconditioner's is walked.
+      Below an `arsg_optax` state only its `inner_state` is walked, below a
+      preconditioner's nothing.
     """
     found: list[Found] = []
 
@@ -40,9 +41,13 @@ def find_states(opt_state: optax.OptState) -> list[Found]:
         if any(not step for step, _ in children) or hasattr(node, "__jax_array__"):
             return
         if type(node) not in _CONTAINERS:
-            found.append(Found(len(found), path, parallel, node))
-        own = type(node).__module__.startswith("arsg_optax.")
-        if own or hasattr(node, "denominator"):
+            found.append(Found(len(found), path, parallel, _without_variables(node)))
+        if hasattr(node, "denominator"):
+            return
+        if type(node).__module__.startswith("arsg_optax."):
+            if hasattr(node, "inner_state"):
+                key = jax.tree_util.GetAttrKey("inner_state")
+                walk(node.inner_state, (*path, key), parallel)
             return
         if isinstance(node, optax.transforms.PartitionState):
             parallel = (*parallel, len(path) + 1)
@@ -51,6 +56,30 @@ def find_states(opt_state: optax.OptState) -> list[Found]:
 
     walk(opt_state, (), ())
     return found
+
+
+def _without_variables(state: Any) -> Any:
+    """The state with its lone arrays as arrays, where Flax NNX wraps each of them."""
+    if not hasattr(state, "_fields"):
+        return state
+    wrapped = {
+        name: jax.tree.leaves(value)[0]
+        for name, value in zip(state._fields, state, strict=True)
+        if hasattr(value, "__jax_array__")
+    }
+    return state._replace(**wrapped) if wrapped else state
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by their paths, in their order."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def contains(wrapper: Found, other: Found) -> bool:
+    """Whether a state lies somewhere inside another one."""
+    length = len(wrapper.path)
+    return len(other.path) > length and other.path[:length] == wrapper.path
 
 
 def shared_prefix(one: Found, other: Found) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_LARGEST_COUNT = int(np.iinfo(np.int32).max)
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
@@ -234,8 +235,8 @@ def check_count(name: str, value: Any, remedy: str, least: int = 0) -> None:
     _check(
         name,
         value,
-        lambda v: math.isfinite(v) and v >= least and v == math.floor(v),
-        f"a whole number, at least {least}",
+        lambda v: least <= v <= _LARGEST_COUNT and v == math.floor(v),
+        f"a whole number, at least {least} and at most {_LARGEST_COUNT}",
         remedy,
         allow_schedule=False,
     )
@@ -266,17 +267,21 @@ def check_boosted_observation(value: Any, boosts: Any) -> None:
         )
 
 
-def check_loss(value: Any) -> jax.Array:
+def check_loss(value: Any, why: str, instead: str = "") -> jax.Array:
     """The loss that `update` was given as `value`: a real () array.
+
+    Args:
+      value: what it was given.
+      why: who needs it, for the message.
+      instead: what else the caller can do, for the message.
 
     Raises:
       ValueError: if there is none, or if it is no real scalar.
     """
     if value is None:
         raise ValueError(
-            "value must be the loss, got None: an automatic observation boost watches "
-            "it; call update(gradients, state, params, value=loss), or boost at a "
-            "given update with boost_at."
+            f"value must be the loss, got None: {why} it; call "
+            f"update(gradients, state, params, value=loss){instead}."
         )
     loss = jnp.asarray(value)
     real = jnp.issubdtype(loss.dtype, jnp.floating)

@@ -6,33 +6,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._precision import compute_dtype
-from arsg_optax._state_search import Found, find_states, follows, shared_prefix
+from arsg_optax._constraints import constrained
+from arsg_optax._iterate import Leaves, movers
+from arsg_optax._state_search import Found, contains, find_states
 from arsg_optax._trees import leaf_dtype
-from arsg_optax.transforms.learning_rate import ScaleByLearningRateState
+from arsg_optax.policies.observation_boost import ObservationBoostState
+from arsg_optax.policies.switch import SwitchToSgdState
 from arsg_optax.transforms.observation import RemoteObservationState
+from arsg_optax.transforms.oscillation import TrackOscillationState
 from arsg_optax.transforms.resilience import ScaleByResilienceState
-
-# States between an observation and its learning rate that do not scale the step, or
-# hold such states; an observation there covers other leaves. A resilience does scale
-# the step, by a factor in [0, 2] that no state keeps; the iterate is defined without.
-_HARMLESS = frozenset(
-    (
-        "ApplyIfFiniteState",
-        "DecayScheduleState",
-        "EmptyState",
-        "InjectHyperparamsState",
-        "InjectStatefulHyperparamsState",
-        "MaskedNode",
-        "MaskedState",
-        "MultiStepsState",
-        "PartitionState",
-        "RemoteObservationState",
-        "ScaleByResilienceState",
-        "WeightDecaySchedule",
-        "WrappedScheduleState",
-    )
-)
+from arsg_optax.transforms.two_point import ObserveRemotelyState
 
 
 def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
@@ -50,6 +33,14 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
     the two-point form; where a schedule changes them it is a definition, and moves
     towards :math:`y` when the learning rate drops. Early in training :math:`x` lags.
 
+    Around any other optimizer, :func:`arsg_optax.observe_remotely` knows its iterate
+    exactly; of schedule-free inside it, the average is returned. Where the parameters
+    are kept in a set (:func:`arsg_optax.project`) or on a sphere, :math:`x` is mapped
+    onto it; where they rest at the edge of a set, the offset's part that leads back
+    inside is left out, since the momentum there never vanishes. On a sphere with a
+    learning rate of its own, :math:`\alpha_t` is that of the leaf,
+    :math:`\alpha_t/\rho_t^2`.
+
     Works on the state of any nesting of ``chain``, ``masked``, ``partition``,
     ``MultiSteps``, ``apply_if_finite`` and ``inject_hyperparams``, inside and outside
     of ``jit``. Leaves without an observation point come back as they are, so for
@@ -61,8 +52,8 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
     updates after the learning rate, and wrappers that move the parameters by something
     other than the updates (schedule-free, mechanize). Clip before the observation, put
     factors into the learning rate's schedule, and freeze leaves with `optax.partition`
-    around whole optimizers. A resilience behind the observation is left out of the
-    definition.
+    around whole optimizers. A resilience behind the observation, and links that are
+    declared by :func:`arsg_optax.declare_elementwise`, are left out of the definition.
 
     Args:
       opt_state: the optimizer's state after some update, or a fresh one.
@@ -89,29 +80,36 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
     """
     found = find_states(opt_state)
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    iterate = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-    moved: set[str] = set()
-    for observation in found:
-        if not isinstance(observation.state, RemoteObservationState):
-            continue
-        for path, offset in _offsets(observation, found).items():
-            if path in moved:
-                raise ValueError(
-                    f"opt_state must hold one observation a leaf, got two for "
-                    f"'{path}'; chain a single one, or split the leaves between them "
-                    "with optax.partition."
-                )
-            if path not in iterate or jnp.shape(iterate[path]) != offset.shape:
-                raise ValueError(
-                    f"params must be those that opt_state belongs to, got none of "
-                    f"shape {offset.shape} at '{path}'; pass the parameters that the "
-                    "optimizer was initialised with."
-                )
-            moved.add(path)
-            dtype = leaf_dtype(iterate[path])
+    held = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    iterate: Leaves = dict(held)
+    moved_by: dict[str, Found] = {}
+    for mover, offsets in movers(found):
+        for path, offset in offsets(iterate).items():
+            _check_alone(path, mover, moved_by)
+            _check_belongs(path, offset, held)
+            moved_by[path] = mover
             shifted = jnp.asarray(iterate[path], offset.dtype) + offset
-            iterate[path] = shifted.astype(dtype)
+            iterate[path] = shifted.astype(leaf_dtype(held[path]))
+    iterate = constrained(iterate, held, frozenset(moved_by), found)
     return jax.tree.unflatten(structure, iterate.values())
+
+
+def _check_alone(path: str, mover: Found, moved_by: dict[str, Found]) -> None:
+    """Refuses a second observation of a leaf, unless it lies inside the first."""
+    if path in moved_by and not contains(moved_by[path], mover):
+        raise ValueError(
+            f"opt_state must hold one observation a leaf, got two for '{path}'; chain "
+            "a single one, or split the leaves between them with optax.partition."
+        )
+
+
+def _check_belongs(path: str, offset: jax.Array, held: dict[str, Any]) -> None:
+    if path not in held or jnp.shape(held[path]) != offset.shape:
+        raise ValueError(
+            f"params must be those that opt_state belongs to, got none of shape "
+            f"{offset.shape} at '{path}'; pass the parameters that the optimizer was "
+            "initialised with."
+        )
 
 
 def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
@@ -121,11 +119,14 @@ def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
       opt_state: state of any optimizer, however nested.
 
     Returns:
-      ``learning_rate`` (last applied), ``observation`` and ``distance`` (likewise) and
-      ``momentum_max`` (AdaRem's, one entry a leaf for scope "leaf"), each if the state
-      holds it. Where several instances hold one, each key has the instance's path as
-      prefix, as in ``inner_states/decoder/inner_state/1/learning_rate``. Before the
-      first update the values are 0.
+      ``learning_rate`` (last applied), ``observation`` and ``distance`` (likewise),
+      ``resilience`` (likewise) and ``momentum_max`` (AdaRem's, one entry a leaf for
+      scope "leaf"), ``boosts`` (done or decided, int32), ``switched`` (to SGD, bool),
+      ``oscillation`` (the Q of all parameters) and ``oscillation/<path>`` (of one
+      array), each if the state holds it. Where several instances hold one, each key
+      has the instance's path as prefix, as in
+      ``inner_states/decoder/inner_state/1/learning_rate``. Before the first update the
+      values are 0.
     """
     held = [
         # Flax NNX holds each array of a state in a variable, a tree of one leaf.
@@ -141,106 +142,34 @@ def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
 
 
 def _scalars(state: Any) -> dict[str, jax.Array]:
-    if isinstance(state, ScaleByLearningRateState):
-        return {"learning_rate": state.applied_learning_rate}
+    """What one state has to report; empty of a state that is not ours."""
     if isinstance(state, RemoteObservationState):
         return {
             "observation": state.applied_observation,
             "distance": state.applied_distance,
         }
     if isinstance(state, ScaleByResilienceState):
-        return {"momentum_max": state.mu_max}
+        return {
+            "momentum_max": state.mu_max,
+            "resilience": state.applied_resilience,
+        }
+    if isinstance(state, ObserveRemotelyState):
+        return {"distance": state.applied_distance}
+    if isinstance(state, ObservationBoostState):
+        return {"boosts": state.boosts}
+    if isinstance(state, SwitchToSgdState):
+        return {"switched": state.switched}
+    if isinstance(state, TrackOscillationState):
+        by_leaf = state.oscillation_by_leaf()
+        return {
+            "oscillation": state.oscillation(),
+            **{f"oscillation/{leaf}": value for leaf, value in by_leaf.items()},
+        }
+    if hasattr(state, "applied_learning_rate"):
+        return {"learning_rate": state.applied_learning_rate}
     return {}
 
 
 def _prefixed(path: tuple[Any, ...], name: str) -> str:
     prefix = jax.tree_util.keystr(path, simple=True, separator="/")
     return f"{prefix}/{name}" if prefix else name
-
-
-def _offsets(observation: Found, found: list[Found]) -> dict[str, jax.Array]:
-    """distance * learning_rate * mu / denominators of each leaf that is observed."""
-    rate = _learning_rate_of(observation, found)
-    denominators = [
-        _by_path(link.state.denominator())
-        for link in _links_between(observation, rate, found)
-    ]
-    state, offsets = observation.state, {}
-    for path, momentum in _by_path(state.mu).items():
-        divisors = [tree[path] for tree in denominators if path in tree]
-        dtype = compute_dtype(momentum, *divisors)
-        step = (state.applied_distance * rate.state.applied_learning_rate).astype(dtype)
-        offset = step * momentum.astype(dtype)
-        for divisor in divisors:
-            offset = offset / divisor.astype(dtype)
-        offsets[path] = offset
-    return offsets
-
-
-def _learning_rate_of(observation: Found, found: list[Found]) -> Found:
-    """The learning rate behind an observation that shares the longest path with it."""
-    rates = [
-        (len(shared_prefix(observation, other)), other)
-        for other in found
-        if isinstance(other.state, ScaleByLearningRateState)
-        and follows(other, observation)
-    ]
-    if not rates:
-        raise ValueError(
-            "opt_state must record the learning rate behind an observation, got none "
-            f"for the one at '{jax.tree_util.keystr(observation.path)}'; end the chain "
-            "with arsg_optax.scale_by_learning_rate instead of Optax's."
-        )
-    longest = max(length for length, _ in rates)
-    nearest = [rate for length, rate in rates if length == longest]
-    if len(nearest) > 1:
-        raise ValueError(
-            "opt_state must record one learning rate behind an observation, got "
-            f"{len(nearest)} for the one at "
-            f"'{jax.tree_util.keystr(observation.path)}'; put all factors into one "
-            "arsg_optax.scale_by_learning_rate, and partition whole optimizers, not "
-            "learning rates alone."
-        )
-    _check_reaches_all_leaves(nearest[0], observation, found)
-    return nearest[0]
-
-
-def _check_reaches_all_leaves(
-    rate: Found, observation: Found, found: list[Found]
-) -> None:
-    """Refuses a rate inside a mask that the observation is outside of."""
-    shared = len(shared_prefix(rate, observation))
-    for wrapper in found:
-        inside = rate.path[: len(wrapper.path)] == wrapper.path
-        masks = isinstance(wrapper.state, optax.MaskedState)
-        if masks and inside and len(wrapper.path) >= shared:
-            raise ValueError(
-                "opt_state must record a learning rate for every leaf of an "
-                "observation, got a masked one for the one at "
-                f"'{jax.tree_util.keystr(observation.path)}'; mask or partition whole "
-                "optimizers, not learning rates alone."
-            )
-
-
-def _links_between(observation: Found, rate: Found, found: list[Found]) -> list[Found]:
-    """The preconditioners that an observed direction passes before its step."""
-    between = [
-        link for link in found if follows(link, observation) and link.order < rate.order
-    ]
-    known = [link for link in between if hasattr(link.state, "denominator")]
-    for link in between:
-        name = type(link.state).__name__
-        if link not in known and name not in _HARMLESS:
-            raise ValueError(
-                f"opt_state must hold only known links between an observation and its "
-                f"learning rate, got {name} at "
-                f"'{jax.tree_util.keystr(link.path)}'; use a preconditioner of "
-                "arsg_optax, or give the state a method denominator() that returns "
-                "what it divides by."
-            )
-    return known
-
-
-def _by_path(tree: optax.Updates) -> dict[str, jax.Array]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}

@@ -4,8 +4,8 @@
 
 ARSGB with its default rule, beside the same optimizer without a boost: digits (MLP, 200
 epochs), MNIST logistic regression (20 epochs), and a convolutional network on the first
-10,000 images of MNIST. Prints the step chosen and the last losses as a table. Curves are
-kept, so that a second call only draws; the convolutional network takes ten minutes.
+10,000 images of MNIST. Prints the step chosen and the last losses as a table. Curves
+are kept, so that a second call only draws; the convolutional network takes ten minutes.
 """
 
 from collections.abc import Callable, Iterator

@@ -22,3 +22,9 @@ def test_block_runs(block):
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
 def test_local_links_lead_somewhere(target):
     assert (ROOT / target).exists()
+
+
+def test_the_crossings_of_the_documentation_run():
+    text = (ROOT / "docs" / "crossings.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    exec(compile(block, "docs/crossings.md", "exec"), {})

@@ -10,8 +10,9 @@ import optax
 import pytest
 
 import arsg_optax
+from tests.interop.generalized import adam_arsg, rectified_arsg, softplus_arsg
 from tests.problems import Hyper, Problem, constant, deviation, problem, run
-from tests.reference import adarem, arsg, rsg
+from tests.reference import adarem, arsg, boost, generalized, rsg, switch
 
 STEPS = 200
 PROBLEMS = [(0, "vector", 0.1), (1, "tree", 1.0), (2, "tree", 0.0)]
@@ -65,6 +66,24 @@ CASES = {
         (*_ADAPTIVE, ("observation", "mu", 0.1, _ramp(0.3, 0.05))),
         (("b2", "beta2", 0.999), ("eps", "eps", 1e-3), _DECAY),
     ),
+    "arsg-adam": Case(
+        adam_arsg,
+        generalized.adam,
+        (*_ADAPTIVE, ("observation", "mu", 0.1, _ramp(0.3, 0.05))),
+        _MOMENTS,
+    ),
+    "arsg-rectified": Case(
+        rectified_arsg,
+        generalized.rectified,
+        (*_ADAPTIVE, ("observation", "mu", 0.1, _ramp(0.3, 0.05))),
+        (("b2", "beta2", 0.99), ("threshold", "threshold", 5.0)),
+    ),
+    "arsg-softplus": Case(
+        softplus_arsg,
+        generalized.softplus,
+        (*_ADAPTIVE, ("observation", "mu", 0.1, _ramp(0.3, 0.05))),
+        (("b2", "beta2", 0.99), ("sharpness", "sharpness", 50.0)),
+    ),
     "namsg": Case(
         arsg_optax.namsg,
         arsg.namsg,
@@ -74,6 +93,22 @@ CASES = {
             ("distance", "eta", 0.9, _ramp(0.9, 3.0)),
         ),
         _MOMENTS,
+    ),
+    "arsgb": Case(
+        arsg_optax.arsgb,
+        boost.arsgb,
+        (*_ADAPTIVE, ("observation", "mu", 0.05, _ramp(0.2, 0.05))),
+        (*_MOMENTS, ("boost_at", "boost_at", 120)),
+    ),
+    "swnts": Case(
+        arsg_optax.swnts,
+        switch.swnts,
+        (
+            ("learning_rate", "alpha", 0.02, _ramp(0.002, 0.03)),
+            ("b1", "beta1", 0.9, _ramp(0.85, 0.95)),
+            ("distance", "eta", 0.9, _ramp(0.9, 3.0)),
+        ),
+        (*_MOMENTS, ("switch_at", "switch_at", 90)),
     ),
     "adarem": Case(
         arsg_optax.adarem,

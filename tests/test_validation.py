@@ -39,6 +39,14 @@ OUT_OF_RANGE = [
     (namsg, "distance", inf),
     (arsg, "b2", 1.0),
     (arsg_optax.scale_by_nonincreasing_rms, "b2", -0.01),
+    (arsg_optax.scale_by_adam_rms, "b2", 1.0),
+    (arsg_optax.scale_by_adam_rms, "eps", 0.0),
+    (arsg_optax.scale_by_rectified_rms, "b2", nan),
+    (arsg_optax.scale_by_rectified_rms, "threshold", 3.9),
+    (arsg_optax.scale_by_rectified_rms, "threshold", inf),
+    (arsg_optax.scale_by_softplus_rms, "eps", -1e-8),
+    (arsg_optax.scale_by_softplus_rms, "sharpness", 0.0),
+    (arsg_optax.scale_by_softplus_rms, "sharpness", inf),
     (arsg, "eps", 0.0),
     (arsg, "eps", 1e-50),
     (arsg, "eps", 1e39),
@@ -47,6 +55,7 @@ OUT_OF_RANGE = [
     (adarem, "eps", -1e-8),
     (adarem, "resilience", 1.01),
     (arsg_optax.scale_by_resilience, "resilience", -0.5),
+    (arsg_optax.track_oscillation, "window", 0),
     (rsg, "weight_decay", -1e-4),
 ]
 

@@ -7,6 +7,7 @@ live on a sphere, and every optimizer gets the same search for its step size.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import optax.contrib
 from flax import nnx
 
 import arsg_optax
+from arsg_optax.demos.data import Dataset, Split
 from arsg_optax.demos.models import NormalizedMLP
 from arsg_optax.demos.optimizers import HELD, ITERATE, OPTIMIZERS, Optimizer
 from arsg_optax.demos.tasks import TASKS, Settings, Task
@@ -108,22 +110,39 @@ CROSSINGS: Mapping[str, Optimizer] = {
 }
 
 
-def _task(name: str, parent: str, image_shape: tuple[int, int], epochs: int) -> Task:
+MNIST_IMAGES = 10_000
+
+
+def first_mnist_images(data_dir: Path | None) -> Dataset:
+    """The first 10,000 training images of MNIST, and its whole test set."""
+    dataset = TASKS["mnist-logreg"].load(data_dir)
+    train = Split(*(array[:MNIST_IMAGES] for array in dataset.train))
+    return Dataset(train, dataset.test)
+
+
+def _task(name: str, parent: str, image_shape: tuple[int, int], **changes: Any) -> Task:
     def make_model(rngs: nnx.Rngs) -> nnx.Module:
         return NormalizedMLP(image_shape, rngs=rngs)
 
     return replace(
         TASKS[parent],
         name=name,
-        summary=f"MLP with layer normalization, {epochs} epochs",
+        summary="MLP with layer normalization",
         make_model=make_model,
-        epochs=epochs,
         settings={name: Settings(0.0) for name in CROSSINGS},
         searched=tuple(CROSSINGS),
+        **changes,
     )
 
 
 CROSSING_TASKS: Mapping[str, Task] = {
-    "digits": _task("digits", "digits-mlp", (8, 8), 30),
-    "mnist": _task("mnist", "mnist-logreg", (28, 28), 5),
+    "digits": _task("digits", "digits-mlp", (8, 8)),
+    "mnist": _task(
+        "mnist",
+        "mnist-logreg",
+        (28, 28),
+        load=first_mnist_images,
+        batch_size=64,
+        epochs=5,
+    ),
 }

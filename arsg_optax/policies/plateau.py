@@ -15,6 +15,10 @@ import jax.numpy as jnp
 
 # Bins in a window: the windows slide by an eighth of their length.
 BINS = 8
+# In standard deviations of a step from one value to the next.
+_OUTLIER = 8
+# Its square is finite.
+_HUGE = 1e18
 
 
 class LossWindows(NamedTuple):
@@ -43,7 +47,7 @@ def empty_windows() -> LossWindows:
 
 
 def push(windows: LossWindows, value: jax.Array, window: chex.Numeric) -> LossWindows:
-    """Adds one value; one that is not finite is ignored.
+    """Adds one value; one that is not finite is ignored, an outlier cut off.
 
     Args:
       windows: what was seen so far.
@@ -52,8 +56,10 @@ def push(windows: LossWindows, value: jax.Array, window: chex.Numeric) -> LossWi
         at least.
     """
     value = value.astype(jnp.float32)
+    finite = jnp.isfinite(value)
+    value = _without_outliers(windows, value)
     first = (windows.values == 0) & (windows.bins == 0)
-    step = jnp.where(first, 0, value - windows.last)
+    step = jnp.clip(jnp.where(first, 0, value - windows.last), -_HUGE, _HUGE)
     count = windows.values + 1
     share = 1 / count.astype(jnp.float32)
     mean = windows.bin_mean + share * (value - windows.bin_mean)
@@ -70,7 +76,6 @@ def push(windows: LossWindows, value: jax.Array, window: chex.Numeric) -> LossWi
             full, _shifted(windows.variances, variance), windows.variances
         ),
     )
-    finite = jnp.isfinite(value)
     return jax.tree.map(lambda new, old: jnp.where(finite, new, old), grown, windows)
 
 
@@ -111,6 +116,20 @@ def is_flat(
 def bin_length(window: chex.Numeric) -> jax.Array:
     """Values in one bin: () int32, at least 1."""
     return jnp.maximum(jnp.asarray(window).astype(jnp.int32) // BINS, 1)
+
+
+def _without_outliers(windows: LossWindows, value: jax.Array) -> jax.Array:
+    """Cuts off what is far from the value before, in units of the noise of late.
+
+    One outlier would raise the standard error more than the mean, and so pass for a
+    loss whose fall is lost in noise. One percent of the loss is always let through, or
+    a loss without noise could not change.
+    """
+    filled = jnp.clip(windows.bins, 1, 2 * BINS).astype(jnp.float32)
+    noise = jnp.sqrt(2 * jnp.sum(windows.variances) / filled)
+    reach = _OUTLIER * noise + 0.01 * jnp.abs(windows.last)
+    near = jnp.clip(value, windows.last - reach, windows.last + reach)
+    return jnp.where(windows.bins >= BINS, near, value)
 
 
 def _shifted(bins: jax.Array, newest: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import optax
 from arsg_optax._denominators import known_denominator
 from arsg_optax._hyperparameters import default_float, increment
 from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._state_search import find_states
 from arsg_optax._trees import check_real, check_updates
 from arsg_optax._validation import check_count
 
@@ -51,7 +52,8 @@ def switch_to_sgd(
 
     Args:
       preconditioner: the link to switch off, such as
-        :func:`arsg_optax.scale_by_nonincreasing_rms`.
+        :func:`arsg_optax.scale_by_nonincreasing_rms`; it divides all leaves, masks go
+        around the whole optimizer.
       switch_at: update that computes the constant and already uses it, an integer, at
         least 0; updates are counted from 0.
 
@@ -60,8 +62,8 @@ def switch_to_sgd(
       parameters' dtypes, or where ``update`` gets no params in those they came in.
 
     Raises:
-      ValueError: if ``switch_at`` is out of range, or if gradients are not real
-        floating point or do not fit the state.
+      ValueError: if ``switch_at`` is out of range, if the preconditioner is masked, or
+        if gradients are not real floating point or do not fit the state.
 
     References:
       Chen et al, `NAMSG: An Efficient Method for Training Neural Networks
@@ -72,11 +74,13 @@ def switch_to_sgd(
 
     def init_fn(params):
         check_real("params", params)
+        inner_state = preconditioner.init(params)
+        _check_sees_all_leaves(inner_state)
         return SwitchToSgdState(
             count=jnp.zeros([], jnp.int32),
             switched=jnp.zeros([], jnp.bool_),
             scale=jnp.zeros([], default_float()),
-            preconditioner_state=preconditioner.init(params),
+            preconditioner_state=inner_state,
         )
 
     def update_fn(updates, state, params=None, **extra_args):
@@ -111,6 +115,15 @@ def switch_to_sgd(
         return cast_updates(chosen, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _check_sees_all_leaves(state: optax.OptState) -> None:
+    if any(isinstance(each.state, optax.MaskedState) for each in find_states(state)):
+        raise ValueError(
+            "preconditioner must divide every leaf, got a masked or partitioned one: "
+            "after the switch one constant multiplies all of them; mask or partition "
+            "the whole optimizer."
+        )
 
 
 def _inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._validation import check_loss
-from arsg_optax._wrapping import Wrappable, as_extra_args, has_stepped
+from arsg_optax._wrapping import (
+    Wrappable,
+    as_extra_args,
+    has_accepted,
+    has_stepped,
+    where,
+)
 
 
 class MeanValue(NamedTuple):
@@ -49,8 +55,8 @@ def average_value(inner: Wrappable) -> optax.GradientTransformationExtraArgs:
     :class:`optax.MultiSteps` hands the last batch's ``value=`` to the optimizer inside,
     while the gradients are averaged. Around it, this averages the losses too: with
     ``average_value(optax.MultiSteps(arsgb(0.05), 4))`` the observation boost judges the
-    mean of the four batches. Values that are not finite are left out; the mean of none
-    is NaN.
+    mean of the four batches. Left out are values that are not finite, and those of
+    batches whose gradient :class:`optax.MultiSteps` skipped; the mean of none is NaN.
 
     Args:
       inner: an optimizer with an :class:`optax.MultiSteps` in it.
@@ -68,14 +74,14 @@ def average_value(inner: Wrappable) -> optax.GradientTransformationExtraArgs:
         return AverageValueState(no_values(), inner.init(params))
 
     def update_fn(updates, state, params=None, *, value=None, **extra_args):
-        pending = include(state.pending, check_loss(value))
+        pending = include(state.pending, check_loss(value, "average_value averages"))
         updates, inner_state = inner.update(
             updates, state.inner_state, params, value=pending.value(), **extra_args
         )
+        accepted = has_accepted(state.inner_state, inner_state)
         stepped = has_stepped(state.inner_state, inner_state)
-        pending = jax.tree.map(
-            lambda new, old: jnp.where(stepped, new, old), no_values(), pending
-        )
+        pending = where(accepted, pending, state.pending)
+        pending = where(stepped, no_values(), pending)
         return updates, AverageValueState(pending, inner_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

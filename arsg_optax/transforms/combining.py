@@ -1,4 +1,6 @@
-"""A chain whose links all see the gradient that entered it."""
+"""Chains on one gradient, and what `eval_params` may pass by."""
+
+from typing import Any, NamedTuple
 
 import optax
 
@@ -54,6 +56,52 @@ def chain_on_gradient(
         return links.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(links.init, update_fn)
+
+
+class DeclareElementwiseState(NamedTuple):
+    """State of :func:`declare_elementwise`: that of the link, not looked into."""
+
+    link_state: Any
+
+
+def declare_elementwise(
+    link: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Lets :func:`arsg_optax.eval_params` pass by a link that it does not know.
+
+    Between an observation and its learning rate `eval_params` refuses every link with
+    a state that may hide a preconditioner. This declares that a link only multiplies
+    each element by a factor of its own near 1, on average; the iterate is then defined
+    without that factor, as it is for :func:`arsg_optax.scale_by_resilience`. A true
+    preconditioner, whose factors are far from 1, needs a state with a method
+    ``denominator()`` instead.
+
+    Args:
+      link: any transform.
+
+    Returns:
+      The same transform, its state wrapped in :class:`DeclareElementwiseState`.
+
+    Examples:
+      >>> import arsg_optax, optax
+      >>> optimizer = optax.chain(
+      ...     arsg_optax.remote_observation(),
+      ...     arsg_optax.declare_elementwise(optax.add_noise(0.1, 0.55, 0)),
+      ...     arsg_optax.scale_by_learning_rate(0.1),
+      ... )
+    """
+    link = optax.with_extra_args_support(link)
+
+    def init_fn(params):
+        return DeclareElementwiseState(link.init(params))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        updates, link_state = link.update(
+            updates, state.link_state, params, **extra_args
+        )
+        return updates, DeclareElementwiseState(link_state)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def gradient_for_statistics(

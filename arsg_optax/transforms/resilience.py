@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import default_float, increment, value_at
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._trees import check_real
@@ -16,14 +16,18 @@ from arsg_optax.transforms.combining import gradient_for_statistics
 
 
 class ScaleByResilienceState(NamedTuple):
-    """State of :func:`scale_by_resilience`."""
+    """State of :func:`scale_by_resilience`; scalars are of the default float dtype."""
 
     count: jax.Array  # () int32, updates so far.
     mu: optax.Updates  # m_t, shaped as the parameters.
-    # max|m_t| of the default float dtype: () for scope "tree", else one entry a
-    # leaf. Taken when m_t is written, so the next update need not read it twice;
-    # a vector, not a tree of scalars, which could pass for a tree of parameters.
+    # max|m_t|: () for scope "tree", else one entry a leaf. Taken when m_t is written,
+    # so the next update need not read it twice; a vector, not a tree of scalars, which
+    # could pass for a tree of parameters.
     mu_max: jax.Array
+    # (), of the last update, 0 before the first; not named as the arguments, which
+    # optax.tree.get finds in injected hyper-parameters.
+    applied_resilience: jax.Array
+    applied_eps: jax.Array
 
 
 def scale_by_resilience(
@@ -89,6 +93,8 @@ def scale_by_resilience(
             count=jnp.zeros([], jnp.int32),
             mu=moments_like(params, mu_dtype),
             mu_max=jnp.zeros(shape, default_float()),
+            applied_resilience=jnp.zeros([], default_float()),
+            applied_eps=jnp.zeros([], default_float()),
         )
 
     def update_fn(updates, state, params=None, *, raw_gradient=None, **extra_args):
@@ -101,8 +107,7 @@ def scale_by_resilience(
         def scale(d, g, m, m_max):
             agreement = _agreement(g, m, m_max, constant)
             dtype = compute_dtype(d, agreement)
-            factor = 1 + jnp.asarray(strength, dtype) * agreement.astype(dtype)
-            return d.astype(dtype) * factor
+            return d.astype(dtype) * _factor(agreement.astype(dtype), strength)
 
         maxima = _spread(state.mu_max, state.mu)
         scaled = jax.tree.map(scale, updates, gradient, state.mu, maxima)
@@ -112,10 +117,40 @@ def scale_by_resilience(
             count=increment(state.count),
             mu=mu,
             mu_max=_largest(mu, scope),
+            applied_resilience=as_scalar(strength),
+            applied_eps=as_scalar(constant),
         )
         return cast_updates(scaled, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def resilience_factors(
+    before: ScaleByResilienceState, after: ScaleByResilienceState, gradient: Any
+) -> optax.Updates:
+    """a_t = 1 + lambda_t b_t, which an update multiplied its incoming updates by.
+
+    Args:
+      before: the state that the update started from.
+      after: the state that it returned.
+      gradient: what it took its statistics from, a tree as the momentum's.
+
+    Returns:
+      Tree of the factors, in float32 at least; 1 where no update has been made.
+    """
+
+    # Before the first update it is 0, and the quotient of zeros would be NaN.
+    eps = jnp.where(after.applied_eps > 0, after.applied_eps, 1)
+
+    def factor(g, m, m_max):
+        agreement = _agreement(g, m, m_max, eps)
+        return _factor(agreement, after.applied_resilience)
+
+    return jax.tree.map(factor, gradient, before.mu, _spread(before.mu_max, before.mu))
+
+
+def _factor(agreement, strength):
+    return 1 + jnp.asarray(strength, agreement.dtype) * agreement
 
 
 def _agreement(gradient, momentum, momentum_max, eps):

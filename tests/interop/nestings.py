@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tests.interop.table import Row
+from tests.interop.row import Row
 
 Trees = list[Any]
 
@@ -62,6 +62,12 @@ def _injected(row: Row) -> optax.GradientTransformation:
     return factory(**row.hyperparameters())
 
 
+def _multi_steps(row: Row) -> optax.GradientTransformation:
+    multi_steps = optax.MultiSteps(row.make(), 2)
+    # Its own gradient_transformation() would lose the extra arguments in a chain.
+    return optax.GradientTransformationExtraArgs(multi_steps.init, multi_steps.update)
+
+
 NESTINGS = (
     Nesting("bare", lambda row: row.make()),
     Nesting(
@@ -79,7 +85,7 @@ NESTINGS = (
     Nesting("inject_hyperparams", _injected),
     Nesting(
         "MultiSteps",
-        lambda row: optax.MultiSteps(row.make(), 2).gradient_transformation(),
+        _multi_steps,
         seen=_means_of_pairs,
         mixes_dtypes=True,  # It multiplies float updates by a boolean flag.
         branches=True,

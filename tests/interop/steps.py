@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 import arsg_optax
-from tests.interop.table import Row
+from tests.interop.row import Row
 
 SHAPES = {"b": (3,), "w": (2, 3)}
 

@@ -4,122 +4,24 @@ A new optimizer is tested by adding a row. Whatever a test must know about it st
 the row: step sizes, extra arguments, expected values, and reasons to skip a check.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 import pytest
 
 import arsg_optax
-
-# Takes the gradients of one leaf that an optimizer got, and its learning rate; returns
-# the iterate minus the parameters.
-Offset = Callable[[list[np.ndarray], float], np.ndarray]
-
-
-class Row(NamedTuple):
-    """An optimizer, how to call it and what to expect of it."""
-
-    name: str
-    factory: Callable[..., optax.GradientTransformationExtraArgs]
-    # Every argument but the learning rate.
-    arguments: Mapping[str, Any]
-    # For a few steps on the arrays of `steps.py` and on the small networks.
-    learning_rate: float
-    # Target of `targets.py` -> learning rate that reaches it within its steps.
-    targets: Mapping[str, float]
-    # Arguments that the papers index by t: each takes a schedule.
-    scheduled: tuple[str, ...]
-    offset: Offset
-    # Of a moment or an update against float64, relative.
-    rounding: float = 1e-5
-    # Arguments that inject_hyperparams must leave alone.
-    static: tuple[str, ...] = ()
-    # Arguments that switch on a weight decay.
-    decay: Mapping[str, Any] = {}
-    # What the update needs beside the gradient, from the value of the loss.
-    extra_args: Callable[[Any], dict[str, Any]] = lambda value: {}
-    # Check, as in `rows(check)` -> why it does not apply.
-    skip: Mapping[str, str] = {}
-
-    def make(self, **changes: Any) -> optax.GradientTransformationExtraArgs:
-        """The optimizer, with some arguments changed."""
-        return self.factory(**{**self.hyperparameters(), **changes})
-
-    def stores_bfloat16(self) -> bool:
-        state = self.make().init({"w": jnp.zeros(1)})
-        return any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))
-
-    def hyperparameters(self) -> dict[str, Any]:
-        return {"learning_rate": self.learning_rate, **self.arguments}
-
-
-def remote(
-    b1: float,
-    observation: float,
-    b2: float = 0.0,
-    eps: float | None = None,
-    clip: float = np.inf,
-) -> Offset:
-    """eta alpha m / sqrt(v̂) in float64; without an eps nothing is divided."""
-
-    def offset(gradients, learning_rate):
-        m, v, largest = 0.0, 0.0, 1.0 if eps is None else eps
-        for gradient in gradients:
-            g = np.clip(np.asarray(gradient, np.float64), -clip, clip)
-            m = b1 * m + (1 - b1) * g
-            v = b2 * v + (1 - b2) * g**2
-            largest = largest if eps is None else np.maximum(largest, v)
-        distance = observation * b1 / (1 - b1)
-        return distance * learning_rate * m / np.sqrt(largest)
-
-    return offset
-
-
-def held(gradients: list[np.ndarray], learning_rate: float) -> np.ndarray:
-    """No observation point: the iterate is what the loop holds."""
-    del learning_rate
-    return np.zeros_like(gradients[0])
-
-
-def resilient_arsg(
-    learning_rate: optax.ScalarOrSchedule,
-    b1: optax.ScalarOrSchedule = 0.99,
-    observation: optax.ScalarOrSchedule = 0.1,
-    resilience: optax.ScalarOrSchedule = 0.5,
-) -> optax.GradientTransformationExtraArgs:
-    """A user's own chain of all the links."""
-    return optax.chain(
-        arsg_optax.chain_on_gradient(
-            arsg_optax.remote_observation(b1, observation),
-            arsg_optax.scale_by_nonincreasing_rms(0.99),
-            arsg_optax.scale_by_resilience(0.9, resilience),
-        ),
-        arsg_optax.scale_by_learning_rate(learning_rate),
-    )
-
-
-def clipped_arsg(
-    learning_rate: optax.ScalarOrSchedule,
-    b1: optax.ScalarOrSchedule = 0.99,
-    observation: optax.ScalarOrSchedule = 0.1,
-    weight_decay: optax.ScalarOrSchedule = 1e-3,
-) -> optax.GradientTransformationExtraArgs:
-    """Clipping in front, decoupled decay of matrices only."""
-    return optax.chain(
-        optax.clip(1.0),
-        arsg_optax.arsg(
-            learning_rate,
-            b1,
-            observation=observation,
-            weight_decay=weight_decay,
-            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
-        ),
-    )
-
+from tests.interop import offsets
+from tests.interop.chains import (
+    boxed_arsg,
+    clipped_arsg,
+    matrices,
+    resilient_arsg,
+    sphered_arsg,
+    two_point_arsg,
+)
+from tests.interop.generalized import adam_arsg, rectified_arsg, softplus_arsg
+from tests.interop.offsets import held, remote, remote_over
+from tests.interop.row import Row
 
 _DECAY = {"weight_decay": 0.1}
 _OBSERVED = ("learning_rate", "b1", "observation")
@@ -184,6 +86,36 @@ TABLE = (
         decay=_DECAY,
     ),
     Row(
+        name="arsg-adam",
+        factory=adam_arsg,
+        arguments={"b1": 0.99, "observation": 0.1, "b2": 0.999, "eps": 1e-8},
+        learning_rate=0.05,
+        targets={"parabola": 0.05, "rosenbrock": 0.01, "matrix": 0.05, "mixed": 0.05},
+        scheduled=_OBSERVED,
+        offset=remote_over(0.99, 0.1, 0.999, offsets.adam(0.999, 1e-8)),
+        decay=_DECAY,
+    ),
+    Row(
+        name="arsg-rectified",
+        factory=rectified_arsg,
+        arguments={"b1": 0.99, "observation": 0.1, "b2": 0.999, "threshold": 5.0},
+        learning_rate=0.05,
+        targets={"parabola": 0.05, "rosenbrock": 0.01, "matrix": 0.05, "mixed": 0.05},
+        scheduled=_OBSERVED,
+        offset=remote_over(0.99, 0.1, 0.999, offsets.rectified(0.999, 1e-8, 5.0)),
+        decay=_DECAY,
+    ),
+    Row(
+        name="arsg-softplus",
+        factory=softplus_arsg,
+        arguments={"b1": 0.99, "observation": 0.1, "b2": 0.999, "sharpness": 50.0},
+        learning_rate=0.05,
+        targets={"parabola": 0.05, "rosenbrock": 0.01, "matrix": 0.05, "mixed": 0.05},
+        scheduled=_OBSERVED,
+        offset=remote_over(0.99, 0.1, 0.999, offsets.softplus(50.0)),
+        decay=_DECAY,
+    ),
+    Row(
         name="namsg",
         factory=arsg_optax.namsg,
         arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8, "distance": 2.0},
@@ -191,6 +123,65 @@ TABLE = (
         targets={"parabola": 0.1, "rosenbrock": 0.02, "matrix": 0.1, "mixed": 0.1},
         scheduled=("learning_rate", "b1", "distance"),
         offset=remote(0.9, 2.0 * 0.1 / 0.9, 0.99, 1e-8),
+        decay=_DECAY,
+    ),
+    Row(
+        name="arsgb",
+        factory=arsg_optax.arsgb,
+        arguments={"b1": 0.99, "observation": 0.05},
+        learning_rate=0.1,
+        targets={"parabola": 0.1, "rosenbrock": 0.04, "matrix": 0.1, "mixed": 0.1},
+        scheduled=_OBSERVED,
+        offset=remote(0.99, 0.05, 0.99, 1e-8),
+        decay=_DECAY,
+        extra_args=lambda value: {"value": value},
+        skip={
+            "linen": "TrainState.apply_gradients does not forward value=",
+            "lookahead": "optax.lookahead does not forward value=",
+        },
+    ),
+    Row(
+        name="arsgb-at",
+        factory=arsg_optax.arsgb,
+        arguments={"b1": 0.99, "observation": 0.05, "boost_at": 3},
+        learning_rate=0.1,
+        targets={"parabola": 0.4, "rosenbrock": 0.1, "matrix": 0.4, "mixed": 0.4},
+        scheduled=_OBSERVED,
+        offset=offsets.boosted(0.99, 0.05, 0.99, 1e-8, boost_at=3),
+        decay=_DECAY,
+    ),
+    Row(
+        name="swnts",
+        factory=arsg_optax.swnts,
+        arguments={"b1": 0.9, "distance": 2.0, "switch_at": 6000},
+        learning_rate=0.02,
+        targets={"parabola": 0.1, "rosenbrock": 0.02, "matrix": 0.1, "mixed": 0.1},
+        scheduled=("learning_rate", "b1", "distance"),
+        offset=remote(0.9, 2.0 * 0.1 / 0.9, 0.99, 1e-8),
+        decay=_DECAY,
+    ),
+    Row(
+        name="swnts-switched",
+        factory=arsg_optax.swnts,
+        arguments={"b1": 0.9, "distance": 2.0, "switch_at": 1},
+        learning_rate=0.02,
+        targets={"parabola": 0.1, "rosenbrock": 2e-4, "matrix": 0.1, "mixed": 0.1},
+        scheduled=("learning_rate", "b1", "distance"),
+        offset=remote(0.9, 2.0 * 0.1 / 0.9, 0.99, 1e-8),
+        decay=_DECAY,
+        skip={
+            "eval_params": "its constant depends on all leaves, see test_switch.py",
+            "lookahead": "for its iterate, as above",
+        },
+    ),
+    Row(
+        name="two-point-arsg",
+        factory=two_point_arsg,
+        arguments={"b1": 0.99, "distance": 9.9},
+        learning_rate=0.05,
+        targets={"parabola": 0.1, "rosenbrock": 0.02, "matrix": 0.1, "mixed": 0.1},
+        scheduled=("learning_rate", "b1", "distance"),
+        offset=remote(0.99, 0.1, 0.99, 1e-8),
         decay=_DECAY,
     ),
     Row(
@@ -211,6 +202,60 @@ TABLE = (
         targets={"parabola": 0.1, "rosenbrock": 5e-4, "matrix": 0.1, "mixed": 0.1},
         scheduled=_RESILIENT,
         offset=held,
+        decay=_DECAY,
+    ),
+    Row(
+        name="adarem_s",
+        factory=arsg_optax.adarem_s,
+        arguments={"b1": 0.9, "resilience": 0.999, "sphere_mask": matrices},
+        learning_rate=0.1,
+        targets={"parabola": 0.1, "rosenbrock": 5e-4, "direction": 0.1, "half": 0.1},
+        scheduled=_RESILIENT,
+        offset=held,
+        static=("sphere_mask",),
+        decay=_DECAY,
+        skip={"decay": "on a sphere it shrinks nothing; see test_sphere_links.py"},
+    ),
+    Row(
+        name="adarem_s-radius",
+        factory=arsg_optax.adarem_s,
+        arguments={
+            "b1": 0.9,
+            "resilience": 0.9,
+            "sphere_mask": matrices,
+            "weight_decay": 1e-3,
+            "radius": 4.0,
+            "sphere_scope": "tree",
+        },
+        learning_rate=0.1,
+        targets={"parabola": 0.1, "direction": 0.1},
+        scheduled=(*_RESILIENT, "weight_decay"),
+        offset=held,
+        static=("sphere_mask",),
+        skip={
+            "decay": "on a sphere it shrinks nothing; see test_sphere_links.py",
+            "inject": "the first update leads to the radius even at a rate of 0",
+        },
+    ),
+    Row(
+        name="sphered-arsg",
+        factory=sphered_arsg,
+        arguments={"b1": 0.99, "observation": 0.1},
+        learning_rate=0.05,
+        targets={"parabola": 0.1, "rosenbrock": 0.02, "direction": 0.1, "half": 0.1},
+        scheduled=_OBSERVED,
+        offset=remote(0.99, 0.1, 0.99, 1e-8),
+        onto=offsets.rescaled_matrix,
+        skip={"decay": "the chain has no decay link"},
+    ),
+    Row(
+        name="boxed-arsg",
+        factory=boxed_arsg,
+        arguments={"b1": 0.99, "observation": 0.1},
+        learning_rate=0.05,
+        targets={"parabola": 0.1, "rosenbrock": 0.02, "matrix": 0.1, "mixed": 0.1},
+        scheduled=_OBSERVED,
+        offset=remote(0.99, 0.1, 0.99, 1e-8),
         decay=_DECAY,
     ),
     Row(
@@ -248,12 +293,24 @@ def rows(
       check: the name under which a row may give a reason to skip the test.
       among: which rows the check is about at all.
     """
-
-    def marks(row: Row) -> list[pytest.MarkDecorator]:
-        reason = row.skip.get(check)
-        return [] if reason is None else [pytest.mark.skip(reason=reason)]
-
     params = [
-        pytest.param(row, id=row.name, marks=marks(row)) for row in TABLE if among(row)
+        pytest.param(row, id=row.name, marks=_marks(row, check))
+        for row in TABLE
+        if among(row)
     ]
     return pytest.mark.parametrize("row", params)
+
+
+def rows_and_targets(check: str) -> pytest.MarkDecorator:
+    """Parametrises a test over the table and each row's targets, as `row`, `name`."""
+    params = [
+        pytest.param(row, name, id=f"{row.name}-{name}", marks=_marks(row, check))
+        for row in TABLE
+        for name in row.targets
+    ]
+    return pytest.mark.parametrize(("row", "name"), params)
+
+
+def _marks(row: Row, check: str) -> list[pytest.MarkDecorator]:
+    reason = row.skip.get(check)
+    return [] if reason is None else [pytest.mark.skip(reason=reason)]

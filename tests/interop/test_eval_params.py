@@ -17,13 +17,11 @@ BARE = NESTINGS[0]
 
 def _expected(row, nesting: Nesting, params, trees):
     """The parameters moved by the row's offset of the gradients it saw."""
-    moved = {}
-    for name, param in params.items():
-        offset = 0.0
-        if name in nesting.rates:
-            seen = [np.asarray(each[name]) for each in nesting.seen(trees)]
-            offset = row.offset(seen, nesting.rates[name] * row.learning_rate)
-        moved[name] = np.asarray(param, np.float64) + offset
+    moved = {name: np.asarray(param, np.float64) for name, param in params.items()}
+    for name, rate in nesting.rates.items():
+        seen = [np.asarray(each[name]) for each in nesting.seen(trees)]
+        point = moved[name] + row.offset(seen, rate * row.learning_rate)
+        moved[name] = row.onto(point, moved[name])
     return moved
 
 
@@ -79,7 +77,7 @@ def test_iterate_under_jit_and_vmap(row):
     assert_close(batched, stacked, 1e-6)
 
 
-@rows("eval_params")
+@rows("lookahead")
 def test_iterate_of_lookahead_fast_parameters(row, relaxed_promotion):
     # Lookahead multiplies float updates by a boolean flag.
     trees = gradients(3)

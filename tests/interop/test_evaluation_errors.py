@@ -158,6 +158,20 @@ def test_a_users_preconditioner_with_a_denominator():
         np.testing.assert_allclose(point[name], expected[name], rtol=1e-5)
 
 
+def test_a_declared_link_is_passed_by():
+    link = optax.scale_by_schedule(lambda count: 0.9)
+    plain = optax.chain(OBSERVATION, RATE)
+    declared = optax.chain(OBSERVATION, arsg_optax.declare_elementwise(link), RATE)
+    state, params = _after_one_step(declared)
+    expected = iterate(_after_one_step(plain)[0], params)
+    point = iterate(state, params)
+    for name in params:
+        np.testing.assert_array_equal(point[name], expected[name])
+    updates, _ = declared.update(tree(1), declared.init(params), params)
+    unscaled, _ = plain.update(tree(1), plain.init(params), params)
+    np.testing.assert_allclose(updates["w"], 0.9 * unscaled["w"], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [optax.adam(0.1), optax.sgd(0.1, momentum=0.9), arsg_optax.adarem(0.1)],
@@ -182,7 +196,7 @@ def test_metrics_of_one_instance():
 def test_metrics_of_a_resilience():
     state, _ = _after_one_step(arsg_optax.adarem(0.5, 0.9))
     found = arsg_optax.metrics(state)
-    assert set(found) == {"learning_rate", "momentum_max"}
+    assert set(found) == {"learning_rate", "momentum_max", "resilience"}
     largest = max(jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree(1)))
     np.testing.assert_allclose(found["momentum_max"], 0.1 * largest, rtol=1e-5)
 
@@ -198,6 +212,7 @@ def test_metrics_of_several_instances_have_their_paths():
         "observation",
         "distance",
         "momentum_max",
+        "resilience",
         prefix.format("encoder"),
         prefix.format("decoder"),
     }

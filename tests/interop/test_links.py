@@ -19,14 +19,27 @@ class Link(NamedTuple):
     takes_statistics: bool
 
 
+def _rectified_at_once():
+    """Counts from 10: it divides from its sixth update on."""
+    link = arsg_optax.scale_by_rectified_rms()
+    return optax.GradientTransformationExtraArgs(
+        lambda params: link.init(params)._replace(count=jnp.asarray(10, jnp.int32)),
+        link.update,
+    )
+
+
 LINKS = {
     "observation": Link(arsg_optax.remote_observation, False),
     "rms": Link(arsg_optax.scale_by_nonincreasing_rms, True),
+    "adam rms": Link(arsg_optax.scale_by_adam_rms, True),
+    "rectified rms": Link(_rectified_at_once, True),
+    "softplus rms": Link(arsg_optax.scale_by_softplus_rms, True),
     "resilience": Link(arsg_optax.scale_by_resilience, True),
     "resilience by leaf": Link(
         lambda: arsg_optax.scale_by_resilience(scope="leaf"), True
     ),
     "learning rate": Link(lambda: arsg_optax.scale_by_learning_rate(0.1), False),
+    "oscillation": Link(arsg_optax.track_oscillation, False),
 }
 DOUBLE = optax.scale(2.0)
 MASK = {"b": False, "w": True}

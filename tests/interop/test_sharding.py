@@ -10,8 +10,9 @@ import pytest
 
 import arsg_optax
 from tests.interop.meshes import LAYOUTS, SHAPES, make_mesh, use_mesh
+from tests.interop.row import Row
 from tests.interop.steps import assert_close, assert_identical
-from tests.interop.table import TABLE, Row, rows
+from tests.interop.table import TABLE, rows
 
 STEPS = 3
 EXPLICIT = pytest.mark.parametrize(
@@ -146,7 +147,10 @@ def test_map_params_builds_shardings(row):
         transform_non_params=lambda _: everywhere,
     )
     assert jax.tree.structure(placed) == jax.tree.structure(state)
-    pairs = zip(jax.tree.leaves(state), jax.tree.leaves(placed), strict=True)
-    by_shape = {SHAPES[name]: sharding for name, sharding in shardings.items()}
-    for leaf, sharding in pairs:
-        assert sharding == by_shape.get(leaf.shape, everywhere)
+    pairs = zip(
+        jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(placed), strict=True
+    )
+    for (path, leaf), sharding in pairs:
+        name = getattr(path[-1], "key", "")
+        own = name in shardings and leaf.shape == SHAPES[name]
+        assert sharding == (shardings[name] if own else everywhere), path

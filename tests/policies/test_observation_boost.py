@@ -192,12 +192,90 @@ def _counters(state):
     [
         optax.sgd(0.1),
         arsg_optax.adarem(0.1),
-        optax.chain(arsg_optax.remote_observation(), optax.scale(-0.1)),
+        arsg_optax.observe_remotely(optax.sgd(0.1), 2.0),
     ],
 )
 def test_what_cannot_be_boosted(inner):
     with pytest.raises(ValueError, match="inner must hold a remote observation and"):
         _boosted(inner).init(jnp.ones(3))
+
+
+def test_every_observation_needs_a_rate_that_reads_the_scale():
+    link = arsg_optax.remote_observation(0.99, 0.05)
+    optimizer = optax.partition(
+        {"x": optax.chain(link, optax.scale(-0.1)), "y": arsg_optax.adarem(0.1)},
+        {"a": "x", "b": "y"},
+    )
+    with pytest.raises(ValueError, match="record the learning rate behind an obs"):
+        _boosted(optimizer).init({"a": jnp.ones(2), "b": jnp.ones(2)})
+
+
+def test_an_inner_optimizer_that_would_lose_the_scales():
+    with pytest.raises(ValueError, match="inner must pass extra arguments on"):
+        _boosted(optax.lookahead(arsg_optax.rsg(0.1, **ARGUMENTS), 5, 0.5))
+
+
+def test_scales_of_a_policy_around_it_multiply():
+    optimizer, params = _boosted(boost_at=1), jnp.ones(3)
+    state = optimizer.init(params)
+    for _ in range(2):
+        _, state = optimizer.update(
+            params,
+            state,
+            params,
+            observation_scale=jnp.float32(1.5),
+            learning_rate_scale=jnp.float32(0.5),
+        )
+    found = arsg_optax.metrics(state)
+    np.testing.assert_allclose(found["observation"], 0.15, rtol=1e-6)
+    ratio = dynamics.boost_ratio(0.99, 0.075)
+    np.testing.assert_allclose(found["learning_rate"], 0.05 * ratio, rtol=1e-5)
+
+
+def test_no_boost_takes_the_observation_to_one():
+    rising = optax.linear_schedule(0.05, 0.6, 10)
+    at = arsg_optax.arsgb(0.1, 0.99, observation=rising, boost_at=5)
+    params, state = jnp.ones(3), at.init(jnp.ones(3))
+    seen = []
+    for _ in range(12):
+        updates, state = at.update(params, state, params)
+        assert jnp.all(jnp.isfinite(updates))
+        seen.append(float(arsg_optax.metrics(state)["observation"]))
+    raw = [float(rising(t)) for t in range(12)]
+    expected = [2 * x if t >= 5 and 2 * x < 1 else x for t, x in enumerate(raw)]
+    np.testing.assert_allclose(seen, expected, rtol=1e-6)
+    injected = optax.inject_hyperparams(arsg_optax.arsgb)(
+        0.1, 0.99, observation=0.3, max_boosts=2, window=8
+    )
+    _, state = _losses(injected, [1.0] * 60)
+    assert int(arsg_optax.metrics(state)["boosts"]) == 1
+
+
+def test_losses_of_skipped_batches_are_left_out(relaxed_promotion):
+    multi_steps = optax.MultiSteps(
+        _boosted(), 2, should_skip_update_fn=optax.skip_not_finite
+    )
+    optimizer, params = arsg_optax.average_value(multi_steps), jnp.ones(3)
+    state = optimizer.init(params)
+    update = jax.jit(optimizer.update)
+    for gradient, loss in ((jnp.nan, 1e6), (1.0, 1.0), (1.0, 3.0)):
+        _, state = update(gradient * params, state, params, value=jnp.float32(loss))
+    assert float(state.inner_state.inner_opt_state.windows.last) == 2.0
+
+
+def test_a_gradient_let_through_after_too_many_refusals_counts():
+    inner = optax.apply_if_finite(arsg_optax.rsg(0.1, **ARGUMENTS), 1)
+    optimizer, params = _boosted(inner, boost_at=9), jnp.ones(3)
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    for _ in range(3):
+        _, state = update(params * jnp.nan, state, params)
+    assert int(state.count) == int(state.inner_state.inner_state[0].count) == 2
+
+
+def test_average_value_asks_for_the_loss_itself():
+    optimizer, params = arsg_optax.average_value(optax.sgd(0.1)), jnp.ones(3)
+    with pytest.raises(ValueError, match="average_value averages it; call update"):
+        optimizer.update(params, optimizer.init(params), params)
 
 
 def test_the_two_point_form_is_boosted_in_its_distance():
@@ -216,10 +294,10 @@ def test_the_two_point_form_is_boosted_in_its_distance():
 
 
 OUT_OF_RANGE = [
-    ({"boost_at": -1}, "boost_at must be a whole number, at least 0, got -1"),
+    ({"boost_at": -1}, "boost_at must be a whole number, at least 0 and .*, got -1"),
     ({"boost_at": 1.5}, "boost_at must be a whole number"),
-    ({"max_boosts": 0}, "max_boosts must be a whole number, at least 1, got 0"),
-    ({"window": 7}, "window must be a whole number, at least 8, got 7"),
+    ({"max_boosts": 0}, "max_boosts must be a whole number, at least 1 and .*, got 0"),
+    ({"window": 7}, "window must be a whole number, at least 8 and .*, got 7"),
     ({"threshold": -0.1}, "threshold must be finite and at least 0, got -0.1"),
     ({"confidence": float("nan")}, "confidence must be finite and at least 0"),
     ({"refractory": -1}, "refractory must be a whole number"),

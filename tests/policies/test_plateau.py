@@ -64,6 +64,24 @@ def test_a_loss_that_turned_flat_is_found_within_1000_steps(
     assert np.all(found < flat_from + 1000)
 
 
+@pytest.mark.parametrize("spike", [1.0, 10.0, 1e4, 1e30])
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_an_outlier_does_not_hide_the_fall_of_a_loss(spike, noise):
+    t = np.arange(4000)
+    losses = _noisy(2 * np.exp(-t / 3000), noise, seed=1)
+    plain = _first_flat(losses)
+    losses[np.arange(SEEDS), 1000 + 20 * np.arange(SEEDS)] += spike
+    assert np.all(plain == -1)
+    assert np.all(_first_flat(losses) == -1)
+
+
+def test_heavy_tails():
+    t = np.arange(STEPS)
+    loss = 1 / (1 + t / 100)
+    noise = np.random.default_rng(2).standard_t(2, size=(SEEDS, STEPS))
+    assert np.all(_first_flat(loss + 0.01 * loss * noise) == -1)
+
+
 @pytest.mark.parametrize("deviation", [0.0, 0.1])
 def test_a_loss_that_is_flat_from_the_start(deviation):
     found = _first_flat(_noisy(np.ones(1000), deviation))

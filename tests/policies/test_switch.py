@@ -176,7 +176,30 @@ def test_an_unknown_preconditioner_is_refused_by_eval_params(relaxed_promotion):
         arsg_optax.eval_params(state, params)
 
 
-@pytest.mark.parametrize("switch_at", [-1, 0.5, "later", None])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda link: optax.masked(
+            link, {"a": True, "b": False}, mask_compatible_extra_args=True
+        ),
+        lambda link: optax.partition(
+            {"one": link, "two": optax.identity()},
+            {"a": "one", "b": "two"},
+            mask_compatible_extra_args=True,
+        ),
+    ],
+    ids=["masked", "partition"],
+)
+def test_a_masked_preconditioner_is_refused(around):
+    link = around(arsg_optax.scale_by_nonincreasing_rms())
+    params = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    with pytest.raises(ValueError, match="preconditioner must divide every leaf"):
+        _link(1, link).init(params)
+    whole = optax.masked(arsg_optax.swnts(0.1, switch_at=1), {"a": True, "b": False})
+    whole.init(params)
+
+
+@pytest.mark.parametrize("switch_at", [-1, 0.5, 2**31, "later", None])
 def test_switch_at_is_a_whole_number(switch_at):
     with pytest.raises(ValueError, match="switch_at must be a"):
         _link(switch_at)

@@ -1,0 +1,220 @@
+"""The arguments of sets: checked, and made into arrays that lie as the parameters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+
+from arsg_optax._hyperparameters import as_scalar
+from arsg_optax._precision import compute_dtype
+from arsg_optax._state_search import by_path
+from arsg_optax._validation import is_number
+from arsg_optax.transforms.sets import Box, HalfSpace, L2Ball, ParameterSet
+
+# What stands for None at a leaf of each tree.
+_FILLS = {"lower": -np.inf, "upper": np.inf, "center": 0.0, "normal": 0.0}
+_SCALARS = ("radius", "offset")
+
+
+def check_set(onto: Any) -> None:
+    """Checks a set by itself; values only of numbers and of concrete arrays.
+
+    Args:
+      onto: what the caller gave for one.
+
+    Raises:
+      ValueError: if it is no set, or an empty or undefined one.
+    """
+    if not isinstance(onto, (Box, L2Ball, HalfSpace)):
+        raise ValueError(
+            f"onto must be a Box, an L2Ball or a HalfSpace, got {onto!r}; for example "
+            "arsg_optax.Box(lower=0.0, upper=None)."
+        )
+    for name, field in onto._asdict().items():
+        _check_kinds(name, field)
+    if isinstance(onto, Box):
+        _check_bounds(onto)
+    elif isinstance(onto, L2Ball):
+        _check_values("radius", onto.radius, "finite and at least 0", lambda r: r >= 0)
+        _check_values("center", onto.center, "finite")
+    else:
+        _check_values("offset", onto.offset, "finite")
+        _check_values("normal", onto.normal, "finite")
+        _check_normal(onto.normal)
+
+
+def held(onto: ParameterSet, params: optax.Params) -> ParameterSet:
+    """A set of copies: () arrays for numbers, arrays like the parameters for trees.
+
+    Args:
+      onto: a checked set.
+      params: tree of arrays or abstract arrays; what is masked or None in it has no
+        place in the set.
+
+    Returns:
+      The set with scalars in the default float dtype and trees in the parameters'
+      compute dtypes and with their shardings. In the place of a tree stand `params`
+      themselves if they have no leaves, as Optax's placeholder has none.
+
+    Raises:
+      ValueError: if a tree does not fit the parameters.
+    """
+    fields = onto._asdict()
+    return type(onto)(**{k: _hold(k, v, params) for k, v in fields.items()})
+
+
+def refreshed(
+    onto: ParameterSet, state: ParameterSet, params: optax.Params
+) -> ParameterSet:
+    """The set to use at an update.
+
+    Numbers are read anew, as hyper-parameters are. Trees are those of the state, which
+    lie as the parameters do and need no constants in a compiled update, unless they are
+    traced: injected, or mapped over.
+    """
+
+    def choose(name, field, kept):
+        traced = any(isinstance(x, Tracer) for x in jax.tree.leaves(field))
+        return _hold(name, field, params) if traced or _is_scalar(field) else kept
+
+    fields = onto._asdict().items()
+    pairs = [(name, choose(name, v, getattr(state, name))) for name, v in fields]
+    return type(onto)(**dict(pairs))
+
+
+def _is_scalar(field: Any) -> bool:
+    return is_number(field) or (hasattr(field, "dtype") and jnp.shape(field) == ())
+
+
+def _is_gap(node: Any) -> bool:
+    return node is None or isinstance(node, optax.MaskedNode)
+
+
+def _hold(name: str, field: Any, params: optax.Params) -> Any:
+    if field is None:
+        return None
+    if _is_scalar(field):
+        return as_scalar(field)
+    if not jax.tree.leaves(params):
+        return params
+
+    def spread(path, param, value):
+        return param if _is_gap(param) else _like(name, path, param, value)
+
+    try:
+        return jax.tree_util.tree_map_with_path(spread, params, field, is_leaf=_is_gap)
+    except _Misfit as error:
+        raise ValueError(str(error)) from None
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a number or have the tree structure of the params, "
+            f"{jax.tree.structure(params)}, got {jax.tree.structure(field)}; give it a "
+            "leaf for every parameter, None where there is nothing to set."
+        ) from error
+
+
+class _Misfit(ValueError):
+    """A leaf that does not fit, told apart from JAX's errors about structures."""
+
+
+def _like(name: str, path: Any, param: Any, value: Any) -> jax.Array:
+    """The leaf of a tree as an array of the parameter's shape and sharding."""
+    dtype, where = compute_dtype(param), jax.tree_util.keystr(path)
+    if value is None:
+        return jnp.full_like(param, _FILLS[name], dtype)
+    if not (is_number(value) or hasattr(value, "dtype")):
+        raise _Misfit(
+            f"{name} must have one leaf at '{where}', where params have one, got "
+            f"{jax.tree.structure(value)}; give it the tree structure of the params."
+        )
+    shape, target = jnp.shape(value), jnp.shape(param)
+    missing = len(target) - len(shape)
+    pairs = zip(shape, target[max(missing, 0) :], strict=False)
+    if missing < 0 or any(size not in (1, whole) for size, whole in pairs):
+        raise _Misfit(
+            f"{name} must broadcast to the parameter's shape {target} at '{where}', "
+            f"got {shape}; give it that shape, or a number."
+        )
+    array = jnp.asarray(value).astype(dtype)
+    # Not full_like, which drops the sharding where the fill is an array.
+    return jnp.zeros_like(param, dtype) + array.reshape((1,) * missing + shape)
+
+
+def _check_kinds(name: str, field: Any) -> None:
+    scalar = name in _SCALARS
+    if field is None:
+        if scalar or name == "normal":
+            raise ValueError(f"{name} must be given, got None; pass a float.")
+        return
+    for leaf in [field] if scalar else jax.tree.leaves(field):
+        if not _is_real(leaf) or (scalar and jnp.shape(leaf) != ()):
+            kinds = "a real number" if scalar else "real numbers or arrays"
+            raise ValueError(f"{name} must be {kinds}, got {leaf!r}; pass a float.")
+
+
+def _is_real(leaf: Any) -> bool:
+    if is_number(leaf):
+        return True
+    array = isinstance(leaf, (np.ndarray, jax.Array))  # Not an abstract one.
+    kinds = (jnp.floating, jnp.integer)
+    return array and any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
+
+
+def _concrete(value: Any) -> np.ndarray | None:
+    """In float64, or None of what cannot be read while tracing or on this host."""
+    if isinstance(value, Tracer):
+        return None
+    if not getattr(value, "is_fully_addressable", True):
+        return None
+    return np.asarray(value).astype(np.float64)
+
+
+def _check_values(name, field, requirement, valid=lambda value: True) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(field):
+        value = _concrete(leaf)
+        if value is None or (np.all(np.isfinite(value)) and np.all(valid(value))):
+            continue
+        where = f" at '{jax.tree_util.keystr(path)}'" if path else ""
+        raise ValueError(
+            f"{name} must be {requirement}{where}, got {leaf}; without a constraint "
+            "leave project out."
+        )
+
+
+def _check_normal(normal: Any) -> None:
+    values = [_concrete(leaf) for leaf in jax.tree.leaves(normal)]
+    if all(value is not None and not np.any(value) for value in values):
+        raise ValueError(
+            f"normal must not be 0, got {normal}; a half-space needs a direction, its "
+            "offset says how far it reaches."
+        )
+
+
+def _check_bounds(box: Box) -> None:
+    lower, upper = (by_path(bound) for bound in box)
+    pairs = [(path, low, upper.get(path, upper.get(""))) for path, low in lower.items()]
+    pairs += [(path, lower.get(""), high) for path, high in upper.items() if path]
+    for path, low, high in pairs:
+        below = None if low is None else _concrete(low)
+        above = None if high is None else _concrete(high)
+        at = f" at '{path}'" if path else ""
+        for name, value in (("lower", below), ("upper", above)):
+            if value is not None and np.any(np.isnan(value)):
+                raise ValueError(
+                    f"{name} must not be NaN{at}, got {value}; None is no bound."
+                )
+        if below is not None and above is not None and not _ordered(below, above):
+            raise ValueError(
+                f"lower must be at most upper{at}, got lower {low} and upper {high}; "
+                "swap them, or use None where there is no bound."
+            )
+
+
+def _ordered(below: np.ndarray, above: np.ndarray) -> bool:
+    try:
+        return bool(np.all(below <= above))
+    except ValueError:  # The shapes are compared with the parameters' later.
+        return True

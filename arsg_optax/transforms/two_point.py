@@ -1,0 +1,145 @@
+"""The exact two-point form of remote observation, around any optimizer."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._hyperparameters import (
+    as_scalar,
+    default_float,
+    increment,
+    scaled,
+    value_at,
+)
+from arsg_optax._moments import moments_like
+from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._trees import check_params, check_real, check_updates, map_updates
+from arsg_optax._validation import check_distance
+from arsg_optax._wrapping import Wrappable, as_extra_args
+
+
+class ObserveRemotelyState(NamedTuple):
+    """State of :func:`observe_remotely`."""
+
+    count: jax.Array  # () int32, updates so far.
+    previous: optax.Updates  # u_{t-1} of the inner optimizer, shaped as the parameters.
+    applied_distance: jax.Array  # (), default float dtype: eta_{t-1}.
+    inner_state: optax.OptState
+
+
+def observe_remotely(
+    inner: Wrappable, distance: optax.ScalarOrSchedule
+) -> optax.GradientTransformationExtraArgs:
+    r"""Takes gradients ahead of any optimizer's iterate, in its last direction.
+
+    With :math:`\eta` = ``distance`` and the inner optimizer's update :math:`u_t`, from
+    :math:`y_0 = x_0`,
+
+    .. math::
+
+      \begin{align*}
+        x_{t+1} &\leftarrow x_t + u_t \\
+        y_{t+1} &\leftarrow x_t + (1 + \eta_t) u_t
+      \end{align*}
+
+    The training loop holds the observation point :math:`y`, the inner optimizer is
+    given the iterate :math:`x_t = y_t - \eta_{t-1} u_{t-1}` as its parameters: its
+    weight decay shrinks the iterate, and schedule-free averages iterates.
+    :func:`arsg_optax.eval_params` returns :math:`x`, or what the inner optimizer
+    evaluates at instead.
+
+    Around ``arsg(learning_rate, observation=0.0)`` this is ARSG's two-point form,
+    exactly, with schedules and a changing preconditioner too, at the price of one more
+    array a parameter; ``arsg`` itself is the concise form. A policy may pass
+    ``observation_scale``, which multiplies the distance.
+
+    Args:
+      inner: any optimizer, its learning rate included: what it returns is added to the
+        parameters. :class:`optax.MultiSteps` and :func:`optax.apply_if_finite` go
+        around this transform: inside, the observation point would fall back onto the
+        iterate wherever they return no step.
+      distance: observation distance in inner updates, dimensionless, finite and at
+        least 0, or a schedule; 99.9 is ARSG's for b1 = 0.999 and 0.1, see
+        :func:`arsg_optax.hyperparams.distance_from_observation`.
+
+    Returns:
+      An :class:`optax.GradientTransformationExtraArgs`. Where ``update`` gets no
+      params the inner optimizer gets none either.
+
+    Raises:
+      ValueError: if the distance is out of range, or if gradients are not real
+        floating point or do not fit the state.
+
+    Examples:
+      >>> import arsg_optax, jax, jax.numpy as jnp, optax
+      >>> def f(x): return jnp.sum(x ** 2)
+      >>> solver = arsg_optax.observe_remotely(optax.sgd(0.003, momentum=0.9), 5.0)
+      >>> params = jnp.array([1., 2., 3.])
+      >>> state = solver.init(params)
+      >>> for _ in range(5):
+      ...     updates, state = solver.update(jax.grad(f)(params), state, params)
+      ...     params = optax.apply_updates(params, updates)
+      ...     print(f'Objective function: {f(params):.2f}')
+      Objective function: 13.01
+      Objective function: 12.03
+      Objective function: 11.07
+      Objective function: 10.13
+      Objective function: 9.24
+
+    References:
+      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
+      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2, with any update in
+      the place of the momentum's.
+    """
+    check_distance(distance)
+    inner = as_extra_args(inner)
+
+    def init_fn(params):
+        check_real("params", params)
+        return ObserveRemotelyState(
+            count=jnp.zeros([], jnp.int32),
+            previous=moments_like(params, None),
+            applied_distance=jnp.zeros([], default_float()),
+            inner_state=inner.init(params),
+        )
+
+    def update_fn(updates, state, params=None, **extra_args):
+        check_updates("updates", updates, state.previous)
+        iterate = None if params is None else iterate_of(state, params)
+        step, inner_state = inner.update(
+            updates, state.inner_state, iterate, **extra_args
+        )
+        ahead = value_at("distance", distance, state.count)
+        ahead = scaled(ahead, extra_args.get("observation_scale"))
+
+        def move(u, u_before):
+            now = jnp.asarray(1 + ahead, u_before.dtype)
+            before = state.applied_distance.astype(u_before.dtype)
+            return now * u.astype(u_before.dtype) - before * u_before
+
+        new_state = ObserveRemotelyState(
+            count=increment(state.count),
+            previous=jax.tree.map(
+                lambda u, u_before: u.astype(u_before.dtype), step, state.previous
+            ),
+            applied_distance=as_scalar(ahead),
+            inner_state=inner_state,
+        )
+        moved = jax.tree.map(move, step, state.previous)
+        return cast_updates(moved, params, updates), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def iterate_of(state: ObserveRemotelyState, params: optax.Params) -> optax.Params:
+    """x_t = y_t - eta_{t-1} u_{t-1}, in the parameters' dtypes."""
+    check_params(params, state.previous)
+
+    def back(u, y):
+        dtype = compute_dtype(u, y)
+        distance = state.applied_distance.astype(dtype)
+        return (y.astype(dtype) - distance * u.astype(dtype)).astype(y.dtype)
+
+    return map_updates(back, state.previous, params)
