@@ -1,16 +1,16 @@
 """The iterate where a set or a sphere constrains the parameters: mapped onto it."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from arsg_optax._iterate import Leaves
-from arsg_optax._precision import compute_dtype
-from arsg_optax._state_search import Found, by_path, contains, find_states
+from arsg_optax._state_search import Found, by_path, contains
 from arsg_optax.transforms._tangents import without_inward_part
-from arsg_optax.transforms.projection import ProjectState
+from arsg_optax.transforms.projection import (
+    ProjectState,
+    preconditioner_multipliers,
+)
 from arsg_optax.transforms.sets import nearest
 from arsg_optax.transforms.sphere import ConstrainToSphereState
 from arsg_optax.transforms.sphere_learning_rate import ScaleBySphereLearningRateState
@@ -114,22 +114,8 @@ def _project(
     From an edge of the set at which the parameters rest it does not lead inside. A
     resilience's factor is in no state; as in the iterate itself, it is left out.
     """
-    denominators = [
-        by_path(each.state.denominator())
-        for each in find_states(state.inner_state)
-        if hasattr(each.state, "denominator")
-    ]
-
-    def multiplier(path: str) -> jax.Array | None:
-        divisors = [tree[path] for tree in denominators if path in tree]
-        if not divisors:
-            return None
-        dtype = compute_dtype(*divisors)
-        return 1 / functools.reduce(
-            jnp.multiply, [divisor.astype(dtype) for divisor in divisors]
-        )
-
-    multipliers = [multiplier(path) for path in paths]
+    products = preconditioner_multipliers(state.inner_state)
+    multipliers = [products.get(path) for path in paths]
     at = [jnp.asarray(y, leaf.dtype) for y, leaf in zip(held, leaves, strict=True)]
     offsets = [leaf - y for y, leaf in zip(at, leaves, strict=True)]
     kept = without_inward_part(state.onto, at, offsets, multipliers)

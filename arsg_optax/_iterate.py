@@ -152,9 +152,8 @@ def _check_reaches_all_leaves(
     """Refuses a rate inside a mask that the observation is outside of."""
     shared = len(shared_prefix(rate, observation))
     for wrapper in found:
-        inside = rate.path[: len(wrapper.path)] == wrapper.path
         masks = isinstance(wrapper.state, optax.MaskedState)
-        if masks and inside and len(wrapper.path) >= shared:
+        if masks and contains(wrapper, rate) and len(wrapper.path) >= shared:
             raise ValueError(
                 "opt_state must record a learning rate for every leaf of an "
                 "observation, got a masked one for the one at "

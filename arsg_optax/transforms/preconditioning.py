@@ -12,6 +12,7 @@ from arsg_optax._moments import moments_like, store, store_nearest, update_momen
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check_decay, check_eps
+from arsg_optax.transforms._second_moment import divide
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
@@ -101,12 +102,7 @@ def scale_by_nonincreasing_rms(
             nu=store(nu, state.nu, state.count, "nu"),
             nu_max=store_nearest(largest, state.nu_max),
         )
-
-        def divide(d, root):
-            dtype = compute_dtype(d, root)
-            return d.astype(dtype) / root.astype(dtype)
-
-        scaled = jax.tree.map(divide, updates, new_state.denominator())
+        scaled = divide(updates, new_state.denominator())
         return cast_updates(scaled, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

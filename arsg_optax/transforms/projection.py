@@ -181,26 +181,32 @@ def _nudged(
     return [shorter(*each) for each in zip(sums, inside, steps, strict=True)]
 
 
+def preconditioner_multipliers(state: optax.OptState) -> dict[str, jax.Array]:
+    """One over all denominators in a state, by path; leaves left out have none."""
+    products: dict[str, jax.Array] = {}
+    for found in find_states(state):
+        if hasattr(found.state, "denominator"):
+            for path, divisor in by_path(found.state.denominator()).items():
+                products[path] = _product(products.get(path), 1 / divisor)
+    return products
+
+
 def _multipliers(
     before: optax.OptState, after: optax.OptState, gradient: optax.Updates
 ) -> dict[str, jax.Array]:
     """What the gradient was multiplied by, by path; leaves left out were not."""
-    gradients, products = by_path(gradient), {}
+    gradients, products = by_path(gradient), preconditioner_multipliers(after)
+    for path in products:
+        _at(gradients, path)
     for old, new in zip(find_states(before), find_states(after), strict=True):
-        if hasattr(new.state, "denominator"):
-            divisors = by_path(new.state.denominator())
-            factors = {path: 1 / divisor for path, divisor in divisors.items()}
-        elif isinstance(new.state, ScaleByResilienceState):
+        if isinstance(new.state, ScaleByResilienceState):
             seen = jax.tree_util.tree_map_with_path(
                 lambda path, _: _at(gradients, jax.tree_util.keystr(path)),
                 new.state.mu,
             )
             factors = by_path(resilience_factors(old.state, new.state, seen))
-        else:
-            continue
-        for path, factor in factors.items():
-            _at(gradients, path)
-            products[path] = _product(products.get(path), factor)
+            for path, factor in factors.items():
+                products[path] = _product(products.get(path), factor)
     return products
 
 

@@ -12,34 +12,15 @@ import pytest
 import arsg_optax
 from tests.interop.meshes import LAYOUTS, make_mesh, use_mesh
 from tests.interop.meshes import SHAPES as MESH_SHAPES
+from tests.interop.spheres import DECAY, MASK, RATE, constrain, norm, slr, steps
 from tests.interop.steps import assert_close, assert_identical, gradients, tree
-
-MASK = {"b": False, "w": True}
-RATE, DECAY = 0.1, 0.2
-slr, constrain = (
-    arsg_optax.scale_by_sphere_learning_rate,
-    arsg_optax.constrain_to_sphere,
-)
-
-
-def _steps(optimizer, params, trees, **extra):
-    """Parameters and state after the gradients."""
-    state = optimizer.init(params)
-    for each in trees:
-        updates, state = optimizer.update(each, state, params, **extra)
-        params = optax.apply_updates(params, updates)
-    return params, state
-
-
-def _norm(array):
-    return np.linalg.norm(np.asarray(array, np.float64).ravel())
 
 
 def test_decay_shrinks_the_ratio_and_what_is_on_no_sphere():
     params = tree(0)
     optimizer = slr(RATE, mask=MASK, weight_decay=DECAY)
     nothing = [jax.tree.map(jnp.zeros_like, params)] * 3
-    got, state = _steps(optimizer, params, nothing)
+    got, state = steps(optimizer, params, nothing)
     kept = (1 - RATE * DECAY) ** 3
     np.testing.assert_allclose(got["b"], kept * params["b"], rtol=1e-6)
     np.testing.assert_allclose(got["w"], params["w"], rtol=1e-6)
@@ -55,7 +36,7 @@ def test_schedules_count_updates_from_zero():
         mask=MASK,
         weight_decay=lambda count: jnp.asarray(decays)[count],
     )
-    got, state = _steps(scheduled, params, trees)
+    got, state = steps(scheduled, params, trees)
     expected, other = params, scheduled.init(params)
     for each, rate, decay in zip(trees, rates, decays, strict=True):
         link = slr(rate, mask=MASK, weight_decay=decay)
@@ -69,9 +50,9 @@ def test_a_policy_scales_rate_and_decay(dtype):
     params, trees = tree(0), gradients(2)
     optimizer = slr(RATE, mask=MASK, weight_decay=DECAY, radius=2.0)
     scale = jnp.asarray(0.25, dtype)
-    got = _steps(optimizer, params, trees, learning_rate_scale=scale)
+    got = steps(optimizer, params, trees, learning_rate_scale=scale)
     less = slr(RATE / 4, mask=MASK, weight_decay=DECAY, radius=2.0)
-    assert_close(got, _steps(less, params, trees))
+    assert_close(got, steps(less, params, trees))
     np.testing.assert_allclose(got[1].applied_learning_rate, RATE / 4, rtol=1e-6)
 
 
@@ -96,7 +77,7 @@ def test_a_radius_that_is_changed_later_changes_no_function(x64):
             slopes = jax.grad(loss)(params)
             updates, state = optimizer.update(slopes, state, params)
             params = optax.apply_updates(params, updates)
-            np.testing.assert_allclose(_norm(params["w"]), radius, rtol=1e-12)
+            np.testing.assert_allclose(norm(params["w"]), radius, rtol=1e-12)
             path.append(np.asarray(params["w"]) / radius)
         return path
 
@@ -141,7 +122,7 @@ def test_onto_a_joint_sphere_keeps_proportions():
 def test_arsg_under_a_constraint_is_arsg_projected_by_hand():
     params, trees = tree(0), gradients(5)
     chained = optax.chain(arsg_optax.arsg(RATE), constrain(mask=MASK))
-    got, _ = _steps(chained, params, trees)
+    got, _ = steps(chained, params, trees)
     plain, held = arsg_optax.arsg(RATE), params
     state, length = plain.init(params), jnp.linalg.norm(params["w"])
     for each in trees:
@@ -164,18 +145,18 @@ def _observed(b1=0.9, **arguments):
 @pytest.mark.parametrize("scope", ["leaf", "tree"])
 def test_arsg_with_a_sphere_learning_rate(scope):
     params, trees = tree(0), gradients(5)
-    got, state = _steps(_observed(scope=scope), params, trees)
+    got, state = steps(_observed(scope=scope), params, trees)
     plain = arsg_optax.arsg(RATE, 0.9, weight_decay=DECAY)
-    expected, _ = _steps(plain, params, trees)
+    expected, _ = steps(plain, params, trees)
     np.testing.assert_allclose(got["b"], expected["b"], rtol=1e-5)
-    np.testing.assert_allclose(_norm(got["w"]), _norm(params["w"]), rtol=1e-6)
+    np.testing.assert_allclose(norm(got["w"]), norm(params["w"]), rtol=1e-6)
     assert abs(float(jnp.ravel(state[-1].ratio)[-1]) - 1) > 0.01
 
 
 @pytest.mark.parametrize("radius", [None, 2.0])
 @pytest.mark.parametrize("scope", ["leaf", "tree"])
 def test_the_iterate_is_on_the_sphere(scope, radius):
-    params, state = _steps(_observed(scope=scope, radius=radius), tree(0), gradients(5))
+    params, state = steps(_observed(scope=scope, radius=radius), tree(0), gradients(5))
     point: Any = arsg_optax.eval_params(state, params)
     (observation, rms), sphere = state
     rate = {"b": sphere.rates()[0], "w": sphere.rates()[1]}
@@ -187,18 +168,18 @@ def test_the_iterate_is_on_the_sphere(scope, radius):
         / rms.denominator()[name]
         for name in params
     }
-    length = _norm(tree(0)["w"]) if radius is None else radius
-    expected["w"] = expected["w"] * (length / _norm(expected["w"]))
+    length = norm(tree(0)["w"]) if radius is None else radius
+    expected["w"] = expected["w"] * (length / norm(expected["w"]))
     assert_close(point, expected, 1e-5)
     assert np.max(np.abs(point["w"] - params["w"])) > 1e-3
 
 
 def test_the_iterate_under_a_constraint():
     optimizer = optax.chain(arsg_optax.arsg(RATE, 0.9), constrain(mask=MASK))
-    params, state = _steps(optimizer, tree(0), gradients(5))
+    params, state = steps(optimizer, tree(0), gradients(5))
     # The iterate of the same state without the constraint, mapped onto the sphere.
     expected: Any = arsg_optax.eval_params(state[0], params)
-    length = _norm(tree(0)["w"]) / _norm(expected["w"])
+    length = norm(tree(0)["w"]) / norm(expected["w"])
     expected = {**expected, "w": expected["w"] * length}
     assert_close(arsg_optax.eval_params(state, params), expected, 1e-6)
     assert abs(length - 1) > 1e-4
@@ -209,7 +190,7 @@ def test_vmap_over_radii_and_decays():
 
     def train(radius, decay):
         link = slr(RATE, mask=MASK, weight_decay=decay, radius=radius)
-        return _steps(link, params, trees)
+        return steps(link, params, trees)
 
     radii, decays = jnp.array([0.5, 2.0]), jnp.array([0.0, 0.3])
     got = jax.vmap(train)(radii, decays)

@@ -10,28 +10,8 @@ import pytest
 
 import arsg_optax
 from tests.interop.chains import matrices
+from tests.interop.spheres import MASK, RATE, constrain, norm, slr, steps
 from tests.interop.steps import assert_identical, gradients, tree
-
-MASK = {"b": False, "w": True}
-RATE, DECAY = 0.1, 0.2
-slr, constrain = (
-    arsg_optax.scale_by_sphere_learning_rate,
-    arsg_optax.constrain_to_sphere,
-)
-
-
-def _steps(optimizer, params, trees, **extra):
-    """Parameters and state after the gradients."""
-    state = optimizer.init(params)
-    for each in trees:
-        updates, state = optimizer.update(each, state, params, **extra)
-        params = optax.apply_updates(params, updates)
-    return params, state
-
-
-def _norm(array):
-    return np.linalg.norm(np.asarray(array, np.float64).ravel())
-
 
 MASKS = {
     "tree": ({"b": False, "w": {"deep": True}}, {"w": {"deep": 1}}),
@@ -58,8 +38,8 @@ def test_masks(name, constrains):
     optimizer: Any = slr(RATE, mask=mask)
     if constrains:
         optimizer = optax.chain(ordinary, constrain(mask=mask))
-    got, state = _steps(optimizer, params, trees)
-    expected, _ = _steps(ordinary, params, trees)
+    got, state = steps(optimizer, params, trees)
+    expected, _ = steps(ordinary, params, trees)
     for path, leaf in jax.tree_util.tree_leaves_with_path(got):
         start, free = params, expected
         member: Any = members
@@ -67,8 +47,8 @@ def test_masks(name, constrains):
             start, free = start[key.key], free[key.key]
             member = member.get(key.key, {}) if isinstance(member, dict) else member
         if member:
-            np.testing.assert_allclose(_norm(leaf), _norm(start), rtol=1e-6)
-            assert abs(_norm(free) / _norm(start) - 1) > 1e-3
+            np.testing.assert_allclose(norm(leaf), norm(start), rtol=1e-6)
+            assert abs(norm(free) / norm(start) - 1) > 1e-3
         else:
             np.testing.assert_allclose(leaf, free, rtol=1e-5)
     own = state[-1] if constrains else state
@@ -78,9 +58,9 @@ def test_masks(name, constrains):
 
 def test_the_default_mask_of_the_constraint_is_everything():
     params = tree(0)
-    got, _ = _steps(optax.chain(optax.sgd(RATE), constrain()), params, gradients(2))
+    got, _ = steps(optax.chain(optax.sgd(RATE), constrain()), params, gradients(2))
     for name in params:
-        np.testing.assert_allclose(_norm(got[name]), _norm(params[name]), rtol=1e-6)
+        np.testing.assert_allclose(norm(got[name]), norm(params[name]), rtol=1e-6)
 
 
 def test_params_may_hold_anything_where_there_is_no_gradient():
