@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from arsg_optax.demos import search, train
+from arsg_optax.demos import search
 from arsg_optax.demos.crossings import CROSSING_TASKS, CROSSINGS, LIKE
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.tasks import Task
+from arsg_optax.demos.training.evaluation import PointScores
 
 FIELDS = (
     "optimizer",
@@ -95,15 +96,17 @@ def _run(task: Task, name: str, dataset: Dataset, options: Options) -> dict[str,
 
 def _final(
     task: Task, name: str, dataset: Dataset, rate: float, seeds: int
-) -> train.EpochScores:
+) -> PointScores:
     """Scores after training on the whole training set: arrays (seeds,)."""
-    arrays = train.to_device(dataset)
-    models = [train.build(task.make_model, seed) for seed in range(seeds)]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(p for _, p in models))
-    training = search.make_training(task, CROSSINGS[name], models[0][0], arrays)
-    over_seeds = jax.jit(jax.vmap(training, in_axes=(0, 0, None, None)))
+    setup = task.setup(dataset)
+    starts = [setup.problem.init(seed) for seed in range(seeds)]
+    params, model_state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    training = search.make_training(task, CROSSINGS[name], setup)
+    over_seeds = jax.jit(jax.vmap(training, in_axes=(0, 0, 0, None, None)))
     numbers = jnp.arange(seeds, dtype=jnp.uint32)
-    return jax.device_get(over_seeds(params, numbers, jnp.float32(rate), arrays))
+    data = search.training_data(setup)
+    found = over_seeds(params, model_state, numbers, jnp.float32(rate), data)
+    return jax.device_get(found.points)
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ a table. Curves are kept, so that a second call only draws; the convolutional ne
 takes five minutes on two cores.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,17 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from flax import nnx
 
 import arsg_optax
-from arsg_optax.demos import train
-from arsg_optax.demos.models import MnistCNN
 from arsg_optax.demos.tasks import TASKS
+from arsg_optax.demos.training.problems import Problem as Network
+from arsg_optax.demos.training.sources import shuffle_key
 
 CNN_IMAGES = 10_000
 WINDOW = 300  # The rule's, and that of the smoothed curves.
-
-Forward = Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,7 @@ class Curve(NamedTuple):
 
 class Problem(NamedTuple):
     title: str
-    forward: Forward
-    params: Any
+    network: Network
     images: jax.Array
     labels: jax.Array
     learning_rate: float
@@ -73,37 +69,25 @@ class Problem(NamedTuple):
 
 def problems(options: Options) -> Iterator[Problem]:
     """The three, with step sizes of the tasks' documented settings."""
-    for name, epochs in (("digits-mlp", 200), ("mnist-logreg", 20)):
+    for name, epochs, count in (
+        ("digits-mlp", 200, None),
+        ("mnist-logreg", 20, None),
+        ("mnist-cnn", options.cnn_epochs, CNN_IMAGES),
+    ):
         task = TASKS[name]
-        data = task.load(options.data_dir).train
+        data = task.load(options.data_dir)
+        data = data if count is None else task.kind.first(data, count)
+        images = "" if count is None else f" {count:,} images,"
         yield Problem(
-            f"{name}, {epochs} epochs",
-            *train.build(task.make_model, 0),
-            jnp.asarray(data.images),
-            jnp.asarray(data.labels),
+            f"{name},{images} {epochs} epochs",
+            task.setup(data).problem,
+            jnp.asarray(data.train.images),
+            jnp.asarray(data.train.labels),
             task.settings["arsgb"].learning_rate,
             task.batch_size,
             epochs,
+            scans=count is None,
         )
-    data = TASKS["mnist-logreg"].load(options.data_dir).train
-    graphdef, params, rest = nnx.split(MnistCNN(rngs=nnx.Rngs(0)), nnx.Param, ...)
-
-    def forward(params: Any, images: jax.Array) -> jax.Array:
-        # In training mode: the statistics are each batch's own.
-        model: Any = nnx.merge(graphdef, params, rest, copy=True)
-        return model(images)
-
-    yield Problem(
-        f"MNIST CNN, {CNN_IMAGES:,} images, {options.cnn_epochs} epochs",
-        forward,
-        params,
-        jnp.asarray(data.images[:CNN_IMAGES]),
-        jnp.asarray(data.labels[:CNN_IMAGES]),
-        0.05,  # Table A1 of the ARSG paper.
-        256,
-        options.cnn_epochs,
-        scans=False,
-    )
 
 
 def run(problem: Problem, boost: bool) -> Curve:
@@ -116,19 +100,20 @@ def run(problem: Problem, boost: bool) -> Curve:
     )
     update = optax.with_extra_args_support(optimizer).update
 
-    def step(carry: Any, batch: jax.Array):
-        params, state = carry
-        images, labels = problem.images[batch], problem.labels[batch]
-
-        def loss_at(params: Any) -> jax.Array:
-            return train.score(problem.forward(params, images), labels).loss
-
-        loss, gradient = jax.value_and_grad(loss_at)(params)
+    def step(carry: Any, batch: Any):
+        (params, model_state), state = carry
+        batch = problem.images[batch], problem.labels[batch]
+        value_and_grad = jax.value_and_grad(problem.network.loss, has_aux=True)
+        (loss, model_state), gradient = value_and_grad(
+            params, model_state, batch, jax.random.key(0)
+        )
         done = arsg_optax.metrics(state).get("boosts", jnp.int32(0))
         updates, state = update(gradient, state, params, value=loss)
-        return (optax.apply_updates(params, updates), state), (loss, done)
+        params = optax.apply_updates(params, updates)
+        return ((params, model_state), state), (loss, done)
 
-    carry = problem.params, optimizer.init(problem.params)
+    start = problem.network.init(0)
+    carry = start, optimizer.init(start[0])
     batches = _batches(problem)
     if problem.scans:
         _, found = jax.jit(lambda c, b: jax.lax.scan(step, c, b))(carry, batches)
@@ -158,7 +143,7 @@ def _batches(problem: Problem) -> jax.Array:
     count = len(problem.labels)
     steps = count // problem.batch_size
     orders = [
-        jax.random.permutation(train.shuffle_key(0, epoch), count)
+        jax.random.permutation(shuffle_key(0, epoch), count)
         for epoch in range(1, problem.epochs + 1)
     ]
     used = [order[: steps * problem.batch_size] for order in orders]

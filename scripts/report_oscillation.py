@@ -25,11 +25,12 @@ import optax
 import tyro
 
 from arsg_optax import track_oscillation
-from arsg_optax.demos import train
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.optimizers import HELD, OPTIMIZERS
 from arsg_optax.demos.search import search
-from arsg_optax.demos.tasks import Settings, Task, find_task
+from arsg_optax.demos.tasks import Settings, Setup, Task, find_task
+from arsg_optax.demos.training.sources import resident
+from arsg_optax.demos.training.steps import TrainState, init_state, make_epoch
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def main(options: Options) -> None:
 
 def _entries(task: Task, dataset: Dataset, seeds: int) -> list[Entry]:
     """The paper's four optimizers."""
-    plain = replace(task, settings={"sgd": Settings(0.0, {"momentum": 0.0})})
+    settings = {"sgd": Settings(0.0, {"momentum": 0.0})}
+    plain = replace(task, presets={"fast": settings})
     best = next(row for row in search(plain, "sgd", dataset, seeds) if row.chosen)
     settings = task.settings
     return [
@@ -99,33 +101,34 @@ def _measure(
     task: Task, entry: Entry, dataset: Dataset, seeds: int, windows: list[int]
 ) -> list[Ratios]:
     """For each window, in epochs, the ratios `[seeds, epochs]` so far."""
-    arrays = train.to_device(dataset)
-    models = [train.build(task.make_model, seed) for seed in range(seeds)]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(p for _, p in models))
-    steps = len(dataset.train.labels) // task.batch_size
-    run = _make_run(task, entry, models[0][0], steps, windows)
-    trained = jax.jit(jax.vmap(run, in_axes=(0, 0, None)))
-    return trained(params, jnp.arange(seeds, dtype=jnp.uint32), arrays)
+    setup = task.setup(dataset)
+    starts = [setup.problem.init(seed) for seed in range(seeds)]
+    params, model_state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    run = _make_run(task, entry, setup, windows)
+    trained = jax.jit(jax.vmap(run, in_axes=(0, 0, 0, None)))
+    numbers = jnp.arange(seeds, dtype=jnp.uint32)
+    return trained(params, model_state, numbers, resident(setup.sources.train).arrays)
 
 
 def _make_run(
-    task: Task, entry: Entry, forward: train.Forward, steps: int, windows: list[int]
+    task: Task, entry: Entry, setup: Setup, windows: list[int]
 ) -> Callable[..., list[Ratios]]:
-    """Makes `run(params, seed, arrays)`: trains once, with a tracker a window."""
-    keywords = entry.settings.keywords(steps)
+    """Makes `run(params, model_state, seed, arrays)`, with a tracker a window."""
+    source = resident(setup.sources.train)
+    steps = source.steps_per_epoch
     optimizer = optax.chain(
-        OPTIMIZERS[entry.name].make(entry.settings.learning_rate, **keywords),
+        task.transform(OPTIMIZERS[entry.name], entry.settings, steps),
         *(track_oscillation(window=epochs * steps) for epochs in windows),
     )
-    epoch = train.make_train_steps(forward, optimizer, HELD, task.batch_size)
+    epoch = make_epoch(setup.problem, optimizer, HELD, source)
 
-    def run(params: Any, seed: jax.Array, arrays: train.Arrays) -> list[Ratios]:
-        def body(state: train.TrainState, number: jax.Array):
-            state, _ = epoch(state, train.shuffle_key(seed, number), arrays)
+    def run(params: Any, model_state: Any, seed: jax.Array, arrays: Any):
+        def body(state: TrainState, number: jax.Array):
+            state = epoch(state, arrays, seed, number)
             trackers: Any = state.opt_state
             return state, [_ratios(tracker) for tracker in trackers[1:]]
 
-        start = train.init_state(optimizer, HELD, params)
+        start = init_state(optimizer, HELD, params, model_state, steps)
         return jax.lax.scan(body, start, jnp.arange(1, task.epochs + 1))[1]
 
     return run

@@ -11,10 +11,22 @@ import sys
 from collections.abc import Sequence
 
 # Import name of each package of the `demos` extra that the commands use.
-_NEEDED = ("flax", "sklearn", "datasets", "matplotlib", "bokeh", "rich", "tyro")
+_NEEDED = (
+    "flax",
+    "sklearn",
+    "datasets",
+    "grain",
+    "orbax.checkpoint",
+    "tensorboardX",
+    "matplotlib",
+    "bokeh",
+    "rich",
+    "tyro",
+)
 
 # Modules of arsg_optax.demos.commands; each has a function run(arguments) -> exit code.
 _COMMANDS = {
+    "train": "train a task with one optimizer, with checkpoints",
     "compare": "train a task with several optimizers and compare them",
     "dynamics": "draw the theory: which curvatures converge, how fast, how noisily",
 }
@@ -30,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in _NEEDED if not _is_installed(name)]
     if missing:
         return _fail(
             1,
@@ -47,16 +59,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(name, rest)
 
 
+def _is_installed(name: str) -> bool:
+    package, _, _ = name.partition(".")
+    return bool(importlib.util.find_spec(package) and importlib.util.find_spec(name))
+
+
 def _run(name: str, arguments: list[str]) -> int:
     try:
-        from arsg_optax.demos.errors import DataError, UsageError
+        from arsg_optax.demos.errors import CheckpointError, DataError, UsageError
 
         module = importlib.import_module(f"arsg_optax.demos.commands.{name}")
         try:
             return module.run(arguments)
         except UsageError as error:
             return _fail(2, str(error))
-        except DataError as error:
+        except (DataError, CheckpointError) as error:
             return _fail(1, str(error))
     except KeyboardInterrupt:
         return _fail(130, "interrupted")

@@ -1,18 +1,19 @@
 """Trains a task's model with several optimizers, one after another, alike otherwise."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import jax
+import numpy as np
 
-from arsg_optax.demos import train
-from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer
 from arsg_optax.demos.results import Outcome, Row, Run, make_row
-from arsg_optax.demos.tasks import Settings, Task
+from arsg_optax.demos.tasks import Settings, Setup, Task
+from arsg_optax.demos.training.configuration import check_dtype, check_seed
+from arsg_optax.demos.training.evaluation import to_floats
+from arsg_optax.demos.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class Plan:
     Attributes:
         task: with the batch size and the epochs of this run.
         settings: of each optimizer to run, in that order.
-        seed: of the initial weights and the order of the images; the same for all.
+        seed: of the initial weights and the order of the data; the same for all.
+        dtype: of the network's computation, float32 or bfloat16.
     """
 
     task: Task
     settings: Mapping[str, Settings]
     seed: int
+    dtype: str = "float32"
 
 
 @dataclass
@@ -56,46 +59,45 @@ def make_plan(
     task: Task,
     optimizers: Sequence[str] = (),
     *,
+    preset: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rates: Mapping[str, float] | None = None,
     seed: int = 0,
+    dtype: str = "float32",
 ) -> Plan:
     """Checks a request and fills in the task's defaults.
 
     Args:
         task: what to train.
-        optimizers: their names; empty for all that apply to the task.
-        epochs: passes over the training set, None for the task's.
-        batch_size: images a step, None for the task's.
+        optimizers: their names; empty for all that the preset has settings for.
+        preset: name of the task's settings, None for its default.
+        epochs: passes over the training set, None for the task's; the times in the
+            settings stretch or shrink with it.
+        batch_size: examples a step, None for the task's.
         learning_rates: overrides the task's step sizes, by optimizer name.
-        seed: of the initial weights and the order of the images, at least 0.
+        seed: of the initial weights and the order of the data, at least 0.
+        dtype: of the network's computation.
 
     Raises:
         UsageError: if a name is unknown or a number out of range.
     """
-    names = list(dict.fromkeys(optimizers)) or list(task.settings)
-    _check_names(task, names)
+    known = task.preset(preset)
+    names = list(dict.fromkeys(optimizers)) or list(known)
     overrides = dict(learning_rates or {})
+    _check_names(task, known, names, overrides)
     _check_overrides(overrides, names)
-    epochs = task.epochs if epochs is None else epochs
-    batch_size = task.batch_size if batch_size is None else batch_size
-    for argument, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise UsageError(f"{argument} must be at least 1, got {value}")
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"seed must be at least 0 and below 2**32, got {seed}")
-    settings = {
-        name: replace(
-            task.settings[name],
-            learning_rate=overrides.get(name, task.settings[name].learning_rate),
-        )
-        for name in names
-    }
-    return Plan(replace(task, epochs=epochs, batch_size=batch_size), settings, seed)
+    check_dtype(dtype)
+    check_seed(seed)
+    settings = {}
+    for name in names:
+        found = known.get(name, Settings(0.0))
+        rate = overrides.get(name, found.learning_rate)
+        settings[name] = replace(found, learning_rate=rate)
+    return Plan(task.resized(epochs, batch_size), settings, seed, dtype)
 
 
-def compare(plan: Plan, dataset: Dataset, observer: Observer) -> Comparison:
+def compare(plan: Plan, data: Any, observer: Observer) -> Comparison:
     """Runs every optimizer of the plan.
 
     A run whose numbers stop being finite ends there, and the next one starts. On
@@ -103,36 +105,26 @@ def compare(plan: Plan, dataset: Dataset, observer: Observer) -> Comparison:
 
     Args:
         plan: as :func:`make_plan` returns it.
-        dataset: the task's.
+        data: the task's.
         observer: told of the progress.
 
     Raises:
         UsageError: if the batch size exceeds the training set.
     """
-    check_batch_size(plan, dataset)
+    plan.task.check_batch_size(data)
     comparison = Comparison(plan)
     try:
-        arrays = train.to_device(dataset)
-        forward, params = train.build(plan.task.make_model, plan.seed)
+        setup = plan.task.setup(data, plan.seed, plan.dtype)
+        start = setup.problem.init(plan.seed)
         for name in plan.settings:
             run = _new_run(plan, OPTIMIZERS[name])
             comparison.runs.append(run)
             observer.run_started(run)
-            _train(run, plan, forward, params, arrays, observer)
+            _train(run, plan, setup, start, observer)
             observer.run_finished(run)
     except KeyboardInterrupt:
         comparison.interrupted = True
     return comparison
-
-
-def check_batch_size(plan: Plan, dataset: Dataset) -> None:
-    """Raises `UsageError` if there is not one whole batch."""
-    count = len(dataset.train.labels)
-    if plan.task.batch_size > count:
-        raise UsageError(
-            f"batch_size must be at most the {count} training images of "
-            f"{plan.task.name}, got {plan.task.batch_size}"
-        )
 
 
 def _new_run(plan: Plan, optimizer: Optimizer) -> Run:
@@ -147,31 +139,24 @@ def _new_run(plan: Plan, optimizer: Optimizer) -> Run:
 
 
 def _train(
-    run: Run,
-    plan: Plan,
-    forward: train.Forward,
-    params: Any,
-    arrays: train.Arrays,
-    observer: Observer,
+    run: Run, plan: Plan, setup: Setup, start: tuple[Any, Any], observer: Observer
 ) -> None:
     """Trains with one optimizer and fills in its run."""
+    optimizer = OPTIMIZERS[run.optimizer]
+    steps = setup.sources.train.steps_per_epoch
+    settings = plan.settings[run.optimizer]
+    trainer = Trainer(
+        setup.problem,
+        setup.sources,
+        plan.task.transform(optimizer, settings, steps),
+        optimizer.points,
+        seed=plan.seed,
+        start=start,
+    )
+    run.compile_seconds = trainer.compile()
     started = time.perf_counter()
-    epoch_function, state = _compile(run.optimizer, plan, forward, params, arrays)
-    run.compile_seconds = time.perf_counter() - started
-    steps = len(arrays.train_labels) // plan.task.batch_size
-    started = time.perf_counter()
-    for epoch in range(1, plan.task.epochs + 1):
-        key = train.shuffle_key(plan.seed, epoch)
-        state, scores = epoch_function(state, key, arrays)
-        row = make_row(
-            train.to_floats(scores),
-            optimizer=run.optimizer,
-            epoch=epoch,
-            step=epoch * steps,
-            seconds=time.perf_counter() - started,
-            learning_rate=run.learning_rate,
-            own_point=run.own_point,
-        )
+    while trainer.epoch <= plan.task.epochs:
+        row = _epoch(run, trainer, started)
         run.rows.append(row)
         observer.epoch_finished(run, row)
         if not row.is_finite():
@@ -180,33 +165,38 @@ def _train(
     run.outcome = Outcome.FINISHED
 
 
-def _compile(
-    name: str,
-    plan: Plan,
-    forward: train.Forward,
-    params: Any,
-    arrays: train.Arrays,
-) -> tuple[Callable[..., Any], train.TrainState]:
-    """Compiles the epoch ahead of time, so that it can be timed apart."""
-    settings, points = plan.settings[name], OPTIMIZERS[name].points
-    keywords = settings.keywords(len(arrays.train_labels) // plan.task.batch_size)
-    optimizer = OPTIMIZERS[name].make(settings.learning_rate, **keywords)
-    state = train.init_state(optimizer, points, params)
-    epoch = train.make_epoch(forward, optimizer, points, plan.task.batch_size)
-    key = train.shuffle_key(plan.seed, 1)
-    compiled = jax.jit(epoch, donate_argnums=0).lower(state, key, arrays).compile()
-    return compiled, state
+def _epoch(run: Run, trainer: Trainer, started: float) -> Row:
+    finite = True
+    while finite and trainer.step < trainer.steps_per_epoch:
+        finite = bool(np.isfinite(trainer.run_chunk()).all())
+    losses = trainer.epoch_losses()
+    epoch, step = trainer.epoch, trainer.total_steps
+    scores = to_floats(trainer.evaluator(trainer.state))
+    trainer.next_epoch()
+    return make_row(
+        scores,
+        float(np.mean(losses, dtype=np.float64)),
+        run=run,
+        epoch=epoch,
+        step=step,
+        seconds=time.perf_counter() - started,
+    )
 
 
-def _check_names(task: Task, names: Sequence[str]) -> None:
-    known = ", ".join(task.settings)
+def _check_names(
+    task: Task,
+    known: Mapping[str, Settings],
+    names: Sequence[str],
+    overrides: Mapping[str, float],
+) -> None:
     for name in names:
         if name not in OPTIMIZERS:
-            raise UsageError(f"unknown optimizer {name!r}; known optimizers: {known}")
-        if name not in task.settings:
+            listed = ", ".join(OPTIMIZERS)
+            raise UsageError(f"unknown optimizer {name!r}; known optimizers: {listed}")
+        if name not in known and name not in overrides:
             raise UsageError(
-                f"optimizer {name!r} does not apply to the task {task.name!r}; "
-                f"those that do: {known}"
+                f"{task.name} has no step size for {name!r}: give learning_rate "
+                f"{name}=VALUE, or choose among {', '.join(known)}"
             )
 
 

@@ -16,10 +16,11 @@ import optax.contrib
 from flax import nnx
 
 import arsg_optax
-from arsg_optax.demos.data import Dataset, Split
+from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.models import NormalizedMLP
 from arsg_optax.demos.optimizers import HELD, ITERATE, OPTIMIZERS, Optimizer
 from arsg_optax.demos.tasks import TASKS, Settings, Task
+from arsg_optax.demos.tasks.kinds import first_images
 
 
 def hidden_matrices(params: optax.Params) -> Any:
@@ -115,21 +116,19 @@ MNIST_IMAGES = 10_000
 
 def first_mnist_images(data_dir: Path | None) -> Dataset:
     """The first 10,000 training images of MNIST, and its whole test set."""
-    dataset = TASKS["mnist-logreg"].load(data_dir)
-    train = Split(*(array[:MNIST_IMAGES] for array in dataset.train))
-    return Dataset(train, dataset.test)
+    return first_images(TASKS["mnist-logreg"].load(data_dir), MNIST_IMAGES)
 
 
 def _task(name: str, parent: str, image_shape: tuple[int, int], **changes: Any) -> Task:
-    def make_model(rngs: nnx.Rngs) -> nnx.Module:
-        return NormalizedMLP(image_shape, rngs=rngs)
+    def make_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
+        return NormalizedMLP(image_shape, rngs=rngs, **numbers)
 
     return replace(
         TASKS[parent],
         name=name,
         summary="MLP with layer normalization",
         make_model=make_model,
-        settings={name: Settings(0.0) for name in CROSSINGS},
+        presets={"fast": {name: Settings(0.0) for name in CROSSINGS}},
         searched=tuple(CROSSINGS),
         **changes,
     )

@@ -7,3 +7,7 @@ class UsageError(ValueError):
 
 class DataError(RuntimeError):
     """A data set that cannot be had: the message names the ways to get it."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written or read: the message names the remedy."""

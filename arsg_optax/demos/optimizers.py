@@ -5,7 +5,7 @@ Every entry takes its learning rate as the function that it names does: `sgd` is
 of gradients, and `rsg` takes the step times their *mean*.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +51,15 @@ def _slow(state: optax.OptState, pair: optax.LookaheadParams) -> Params:
     return pair.slow
 
 
+def _average(state: optax.OptState, params: Params) -> Params:
+    # Optax's own does not look into a chain.
+    found = optax.tree_utils.tree_get(state, "ScheduleFreeState")
+    return optax.contrib.schedule_free_eval_params(found, params)
+
+
 HELD = Points("held", _same, _same)
 ITERATE = Points("iterate", _same, _same, arsg_optax.eval_params)
-AVERAGE = Points("average", _same, _same, optax.contrib.schedule_free_eval_params)
+AVERAGE = Points("average", _same, _same, _average)
 SLOW = Points("slow", optax.LookaheadParams.init_synced, _fast, _slow)
 
 
@@ -66,19 +72,34 @@ class Optimizer:
         make: `make(learning_rate, **options)` returns the gradient transformation.
         points: where it is evaluated.
         baseline: whether it is one of Optax's own, with which ours are compared.
-        needs_matrix: whether it is meant for models with a matrix among the weights.
+        needs_rank: the number of axes that an array among the weights must have for
+            it to make sense: 2 for a matrix, 4 for a convolution.
     """
 
     name: str
     make: Callable[..., optax.GradientTransformation]
     points: Points = HELD
     baseline: bool = True
-    needs_matrix: bool = False
+    needs_rank: int = 0
 
     def applies(self, params: Params) -> bool:
         """Whether the optimizer is meant for these parameters."""
-        leaves = jax.tree.leaves(params)
-        return not self.needs_matrix or any(jnp.ndim(leaf) == 2 for leaf in leaves)
+        ranks = {jnp.ndim(leaf) for leaf in jax.tree.leaves(params)}
+        return not self.needs_rank or self.needs_rank in ranks
+
+    def behind(
+        self,
+        before: Sequence[optax.GradientTransformation],
+        learning_rate: Any,
+        **options: Any,
+    ) -> optax.GradientTransformation:
+        """The optimizer on gradients that pass other transformations first."""
+        if not before:
+            return self.make(learning_rate, **options)
+        if self.points is SLOW:
+            # Lookahead holds a pair of parameters, which those must not meet.
+            return self.make(learning_rate, before=before, **options)
+        return optax.chain(*before, self.make(learning_rate, **options))
 
 
 def ranger(
@@ -88,9 +109,10 @@ def ranger(
     *,
     sync_period: int = 6,
     slow_step_size: float = 0.5,
+    before: Sequence[optax.GradientTransformation] = (),
 ) -> optax.GradientTransformation:
     """RAdam inside lookahead, with the defaults of the Ranger optimizer."""
-    fast = optax.radam(learning_rate, b1=b1, b2=b2)
+    fast = optax.chain(*before, optax.radam(learning_rate, b1=b1, b2=b2))
     return optax.lookahead(fast, sync_period, slow_step_size)
 
 
@@ -99,6 +121,18 @@ def sgd(
 ) -> optax.GradientTransformation:
     """`optax.sgd` with momentum."""
     return optax.sgd(learning_rate, momentum=momentum)
+
+
+def adarem_s(
+    learning_rate: optax.ScalarOrSchedule, **options: Any
+) -> optax.GradientTransformation:
+    """`adarem_s` with the convolutions on spheres: batch normalization follows each."""
+    options.setdefault("sphere_mask", _convolutions)
+    return arsg_optax.adarem_s(learning_rate, **options)
+
+
+def _convolutions(params: Params) -> Any:
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) == 4, params)
 
 
 OPTIMIZERS: Mapping[str, Optimizer] = {
@@ -110,6 +144,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         Optimizer("namsg", arsg_optax.namsg, ITERATE, baseline=False),
         Optimizer("swnts", arsg_optax.swnts, ITERATE, baseline=False),
         Optimizer("adarem", arsg_optax.adarem, baseline=False),
+        Optimizer("adarem_s", adarem_s, baseline=False, needs_rank=4),
         Optimizer("sgd", sgd),
         Optimizer("adam", optax.adam),
         Optimizer("adamw", optax.adamw),
@@ -117,6 +152,6 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         Optimizer("amsgrad", optax.amsgrad),
         Optimizer("ranger", ranger, SLOW),
         Optimizer("schedule_free_adamw", optax.contrib.schedule_free_adamw, AVERAGE),
-        Optimizer("muon", optax.contrib.muon, needs_matrix=True),
+        Optimizer("muon", optax.contrib.muon, needs_rank=2),
     )
 }

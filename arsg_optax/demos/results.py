@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from arsg_optax.demos.train import EpochScores
+from arsg_optax.demos.training.evaluation import PointScores
 
 
 class Row(NamedTuple):
@@ -21,7 +21,8 @@ class Row(NamedTuple):
         epoch: counted from 1.
         step: optimizer steps taken so far.
         train_loss: mean of the epoch's minibatch losses, each before its step.
-        whole_train_loss_y: over the whole training set after the epoch, at y.
+        whole_train_loss_y: over the training set after the epoch, at y; large sets
+            are evaluated in part (see the task's `kind`).
         whole_train_loss_x: the same at x.
         test_loss_y: over the test set, at y.
         test_loss_x: over the test set, at x.
@@ -52,21 +53,20 @@ class Row(NamedTuple):
 
 
 def make_row(
-    scores: EpochScores,
+    scores: PointScores,
+    train_loss: float,
     *,
-    optimizer: str,
+    run: "Run",
     epoch: int,
     step: int,
     seconds: float,
-    learning_rate: float,
-    own_point: str,
 ) -> Row:
-    """A row from an epoch's scores as Python floats."""
+    """A row of a run from an epoch's scores as Python floats."""
     return Row(
-        optimizer=optimizer,
+        optimizer=run.optimizer,
         epoch=epoch,
         step=step,
-        train_loss=float(scores.batch_loss),
+        train_loss=train_loss,
         whole_train_loss_y=float(scores.train_y.loss),
         whole_train_loss_x=float(scores.train_x.loss),
         test_loss_y=float(scores.test_y.loss),
@@ -74,8 +74,8 @@ def make_row(
         test_accuracy_y=float(scores.test_y.accuracy),
         test_accuracy_x=float(scores.test_x.accuracy),
         seconds=seconds,
-        learning_rate=learning_rate,
-        own_point=own_point,
+        learning_rate=run.learning_rate,
+        own_point=run.own_point,
     )
 
 

@@ -21,10 +21,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arsg_optax.demos import train
 from arsg_optax.demos.data import Dataset, hold_out
-from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer
-from arsg_optax.demos.tasks import Task
+from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer, Points
+from arsg_optax.demos.tasks import Setup, Task
+from arsg_optax.demos.training.evaluation import (
+    PointScores,
+    Scores,
+    prepared_totals,
+    set_scores,
+)
+from arsg_optax.demos.training.sources import resident
+from arsg_optax.demos.training.steps import TrainState, init_state, make_epoch
 
 CANDIDATES = 9
 EXTENSION = 3
@@ -50,6 +57,7 @@ _FAMILIES = {
     "namsg": "adaptive",
     "swnts": "adaptive",
     "adarem": "plain",
+    "adarem_s": "plain",
     "sgd": "momentum_sum",
     "adam": "adaptive",
     "adamw": "adaptive",
@@ -156,22 +164,24 @@ def make_scores(
     Returns:
         A function from step sizes to their mean held-out loss and its spread.
     """
-    arrays = train.to_device(dataset)
-    models = [train.build(task.make_model, seed) for seed in range(seeds)]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(p for _, p in models))
-    training = make_training(task, registry[optimizer], models[0][0], arrays)
+    setup = task.setup(dataset)
+    starts = [setup.problem.init(seed) for seed in range(seeds)]
+    params, model_state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    training = make_training(task, registry[optimizer], setup)
+    data = training_data(setup)
 
-    def run(params: Any, seed: jax.Array, rate: jax.Array, arrays: train.Arrays):
-        return training(params, seed, rate, arrays).test_x.loss
+    def run(params: Any, model_state: Any, seed: jax.Array, rate: jax.Array, data: Any):
+        return training(params, model_state, seed, rate, data).test_x.loss
 
-    over_rates = jax.vmap(run, in_axes=(None, None, 0, None))
-    over_seeds = jax.vmap(over_rates, in_axes=(0, 0, None, None))
+    over_rates = jax.vmap(run, in_axes=(None, None, None, 0, None))
+    over_seeds = jax.vmap(over_rates, in_axes=(0, 0, 0, None, None))
     trained = jax.jit(over_seeds)
     numbers = jnp.arange(seeds, dtype=jnp.uint32)
 
     def scores(rates: Sequence[float]) -> dict[float, tuple[float, float]]:
         values = jnp.asarray(rates, jnp.float32)
-        losses = np.asarray(trained(params, numbers, values, arrays), np.float64)
+        found = trained(params, model_state, numbers, values, data)
+        losses = np.asarray(found, np.float64)
         losses = np.where(np.isfinite(losses), losses, np.inf)
         with np.errstate(invalid="ignore"):
             spread = np.where(np.isinf(losses).any(0), np.inf, losses.std(0))
@@ -183,27 +193,75 @@ def make_scores(
     return scores
 
 
+class SearchScores(NamedTuple):
+    """What a training in a search ends with, () float32 each.
+
+    Attributes:
+        batch_loss: mean minibatch loss of the last epoch.
+        points: scores at y and x.
+    """
+
+    batch_loss: jax.Array
+    points: PointScores
+
+    @property
+    def test_x(self) -> Scores:
+        """On the test or held-out set, at the optimizer's own point."""
+        return self.points.test_x
+
+
+def training_data(setup: Setup) -> Any:
+    """The arrays that a training reads, to be given to a compiled function."""
+    sources = setup.sources
+    sets = (sources.train_evaluation.batches, sources.test.batches)
+    return resident(sources.train).arrays, *map(tuple, sets)
+
+
 def make_training(
-    task: Task, optimizer: Optimizer, forward: train.Forward, arrays: train.Arrays
-) -> Callable[..., train.EpochScores]:
-    """Makes `run(params, seed, learning_rate, arrays)`, the scores after all epochs."""
-    points = optimizer.points
-    steps_per_epoch = len(arrays.train_labels) // task.batch_size
-    keywords = task.settings[optimizer.name].keywords(steps_per_epoch)
+    task: Task, optimizer: Optimizer, setup: Setup
+) -> Callable[..., SearchScores]:
+    """Makes `run(params, model_state, seed, learning_rate, data)`.
 
-    def run(params: Any, seed: jax.Array, rate: jax.Array, arrays: train.Arrays):
-        transform = optimizer.make(rate, **keywords)
-        epoch = train.make_train_steps(forward, transform, points, task.batch_size)
+    It trains for all epochs, for networks without running statistics whose data stay
+    on the device, and can be vmapped over all but the last argument, which
+    :func:`training_data` makes.
+    """
+    problem, sources = setup.problem, setup.sources
+    source = resident(sources.train)
+    points, settings = optimizer.points, task.settings[optimizer.name]
+    steps = source.steps_per_epoch
 
-        def body(state: train.TrainState, number: jax.Array):
-            return epoch(state, train.shuffle_key(seed, number), arrays)
+    def run(params: Any, model_state: Any, seed: jax.Array, rate: jax.Array, data: Any):
+        arrays, *sets = data
+        transform = task.transform(optimizer, settings, steps, rate)
+        epoch = make_epoch(problem, transform, points, source)
 
-        state = train.init_state(transform, points, params)
-        state, losses = jax.lax.scan(body, state, jnp.arange(1, task.epochs + 1))
-        scores = train.evaluate(forward, points, state, arrays)
-        return train.EpochScores(losses[-1], *scores)
+        def body(number: jax.Array, state: TrainState) -> TrainState:
+            return epoch(state, arrays, seed, number)
+
+        state = init_state(transform, points, params, model_state, steps)
+        state = jax.lax.fori_loop(1, task.epochs + 1, body, state)
+        held_sets = sources.train_evaluation, sources.test
+        scores = [
+            set_scores(
+                prepared_totals(problem, held_set),
+                problem.start_evaluation,
+                point,
+                state.model_state,
+                batches,
+            )
+            for held_set, batches in zip(held_sets, sets, strict=True)
+            for point in (points.gradient_point(state.held), _own_point(points, state))
+        ]
+        return SearchScores(jnp.mean(state.losses), PointScores(*scores))
 
     return run
+
+
+def _own_point(points: Points, state: TrainState) -> Any:
+    if points.own_point is None:
+        return points.gradient_point(state.held)
+    return points.own_point(state.opt_state, state.held)
 
 
 def table_path(task: str) -> Path:

@@ -1,6 +1,7 @@
 """A task small enough to be trained in moments."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from arsg_optax.demos.data import Dataset, Split
 from arsg_optax.demos.models import MLP
 from arsg_optax.demos.results import Row, Run
 from arsg_optax.demos.tasks import TASKS, Task
+from arsg_optax.demos.tasks.kinds import Images
 
 
 @pytest.fixture(autouse=True)
@@ -38,17 +40,18 @@ def dataset() -> Dataset:
 def task(dataset: Dataset) -> Task:
     """A small MLP on that data, with the digits' settings."""
 
-    def make_model(rngs: nnx.Rngs) -> nnx.Module:
-        return MLP((4, 4), hidden=(16,), classes=4, rngs=rngs)
+    def make_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
+        return MLP((4, 4), hidden=(16,), classes=4, rngs=rngs, **numbers)
 
     return Task(
         name="tiny",
         summary="bright rows",
         load=lambda data_dir: dataset,
         make_model=make_model,
+        kind=Images(),
         batch_size=32,
         epochs=3,
-        settings=TASKS["digits-mlp"].settings,
+        presets=TASKS["digits-mlp"].presets,
     )
 
 

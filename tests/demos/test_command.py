@@ -192,7 +192,10 @@ def test_help_and_unknown_commands(capsys):
     assert "compare" in capsys.readouterr().out
     assert cli.main([]) == 2
     assert cli.main(["tain"]) == 2
-    assert "unknown command 'tain'; known commands: compare" in capsys.readouterr().err
+    assert (
+        "unknown command 'tain'; known commands: train, compare"
+        in capsys.readouterr().err
+    )
     assert cli.main(["compare", "--help"]) == 0
     text = capsys.readouterr().out
     for option in ("--task", "--optimizers", "--epochs", "--batch-size", "--out"):

@@ -15,7 +15,7 @@ from arsg_optax.demos.tasks import Task, find_task
 def test_every_optimizer_lowers_the_loss(task: Task, dataset: Dataset, recorder):
     comparison = compare(make_plan(task, epochs=4), dataset, recorder)
     assert [run.optimizer for run in comparison.runs] == list(task.settings)
-    assert set(recorder.finished) == set(OPTIMIZERS)
+    assert set(recorder.finished) == set(OPTIMIZERS) - {"adarem_s"}
     for run in comparison.runs:
         assert run.outcome is Outcome.FINISHED
         first, last = run.rows[0], run.rows[-1]
@@ -92,7 +92,7 @@ def test_wrong_requests(task: Task, arguments: dict, message: str):
 
 
 def test_batch_larger_than_the_data(task: Task, dataset: Dataset, recorder):
-    with pytest.raises(UsageError, match=r"at most the 200 training images.*got 201"):
+    with pytest.raises(UsageError, match=r"at most the 200 training examples.*got 201"):
         compare(make_plan(task, ["adam"], batch_size=201), dataset, recorder)
 
 

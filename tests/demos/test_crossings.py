@@ -1,6 +1,7 @@
 """The crossings train, are evaluated where they say, and keep their spheres."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 from flax import nnx
 
 from arsg_optax import tuning
-from arsg_optax.demos import search, train
+from arsg_optax.demos import search
 from arsg_optax.demos.crossings import (
     CROSSING_TASKS,
     CROSSINGS,
@@ -19,6 +20,7 @@ from arsg_optax.demos.crossings import (
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.models import NormalizedMLP
 from arsg_optax.demos.tasks import Task
+from arsg_optax.demos.training.trainer import Trainer
 
 RATES = {
     "arsg with resilience": 0.02,
@@ -32,8 +34,8 @@ RATES = {
 
 @pytest.fixture(scope="module")
 def crossing_task(dataset: Dataset) -> Task:
-    def make_model(rngs: nnx.Rngs) -> nnx.Module:
-        return NormalizedMLP((4, 4), hidden=(16, 16), classes=4, rngs=rngs)
+    def make_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
+        return NormalizedMLP((4, 4), (16, 16), classes=4, rngs=rngs, **numbers)
 
     return replace(
         CROSSING_TASKS["digits"],
@@ -45,19 +47,18 @@ def crossing_task(dataset: Dataset) -> Task:
 
 
 def _trained(name: str, task: Task, dataset: Dataset):
-    arrays = train.to_device(dataset)
-    forward, params = train.build(task.make_model, 0)
-    optimizer = CROSSINGS[name]
-    transform = optimizer.make(RATES[name])
-    state = train.init_state(transform, optimizer.points, params)
-    steps = jax.jit(
-        train.make_train_steps(forward, transform, optimizer.points, task.batch_size)
+    setup = task.setup(dataset)
+    start = setup.problem.init(0)
+    transform = CROSSINGS[name].make(RATES[name])
+    trainer = Trainer(
+        setup.problem, setup.sources, transform, CROSSINGS[name].points, start=start
     )
-    before = train.evaluate(forward, optimizer.points, state, arrays)
-    for epoch in range(task.epochs):
-        state, _ = steps(state, train.shuffle_key(0, epoch), arrays)
-    after = train.evaluate(forward, optimizer.points, state, arrays)
-    return params, state, before, after
+    before = trainer.evaluator(trainer.state)
+    while trainer.epoch <= task.epochs:
+        while trainer.step < trainer.steps_per_epoch:
+            trainer.run_chunk()
+        trainer.next_epoch()
+    return start[0], trainer.state, before, trainer.evaluator(trainer.state)
 
 
 @pytest.mark.parametrize("name", RATES)
@@ -84,11 +85,12 @@ def test_every_crossing_has_a_rate_here_and_a_range_there():
 def test_the_mask_names_the_scale_invariant_matrices(
     crossing_task: Task, dataset: Dataset
 ):
-    forward, params = train.build(crossing_task.make_model, 0)
-    images, labels = map(jnp.asarray, dataset.train[:2])
+    problem = crossing_task.setup(dataset).problem
+    params, model_state = problem.init(0)
+    batch = tuple(map(jnp.asarray, dataset.train[:2]))
 
     def loss(params):
-        return train.score(forward(params, images), labels).loss
+        return problem.loss(params, model_state, batch, jax.random.key(0))[0]
 
     found = tuning.scale_invariant_leaves(loss, params)
     assert found == hidden_matrices(params)

@@ -1,16 +1,22 @@
 """The data sets, their splits, and what is said when they are missing."""
 
 import os
+import re
+import tracemalloc
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from arsg_optax.demos import hub
+from arsg_optax.demos import data, hub
 from arsg_optax.demos.data import (
     Dataset,
     hold_out,
+    load_cifar10,
     load_digits,
+    load_fashion_mnist,
     load_mnist,
     require_disjoint,
 )
@@ -78,7 +84,7 @@ def test_arrays_are_decoded_once(tmp_path: Path, monkeypatch):
         "test_labels": np.arange(2),
     }
 
-    def decode(*source):
+    def decode(*source, **columns):
         calls.append(source)
         return arrays
 
@@ -101,21 +107,207 @@ def test_unwritable_cache_only_costs_time(tmp_path: Path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     arrays = {f"{s}_{k}": np.zeros(1) for s in ("train", "test") for k in ("i", "l")}
-    monkeypatch.setattr(hub, "_decode", lambda *source: arrays)
+    monkeypatch.setattr(hub, "_decode", lambda *source, **columns: arrays)
     monkeypatch.delenv("ARSG_DATA_DIR", raising=False)
     assert hub.load_images("mnist", "ylecun/mnist") is arrays
 
 
-def _mnist_here() -> bool:
-    root = os.environ.get(hub.DATA_DIR_VARIABLE)
-    return bool(root) and any((Path(root) / "mnist").glob("*.parquet"))
-
-
-@pytest.mark.skipif(
-    not _mnist_here(), reason="needs mnist/*.parquet in the directory ARSG_DATA_DIR"
-)
 # The library leaves its parquet reader open, and forks for nothing here.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+quiet_datasets = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning"
+)
+
+
+@pytest.fixture
+def own_caches(tmp_path: Path, monkeypatch):
+    """Caches of this test, both ours and the library's."""
+    import datasets
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "ours"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "theirs")
+
+
+def write_images(
+    file: Path, images: Iterable[Any], labels: Iterable[int], column: str
+) -> None:
+    """As the Hub has them: compressed, in a column that is marked as images."""
+    from datasets import Dataset, Features, Image, Value
+
+    features = Features({column: Image(), "label": Value("int64")})
+    rows = {column: list(images), "label": list(labels)}
+    Dataset.from_dict(rows, features=features).to_parquet(file)
+
+
+def write_set(root: Path, name: str, shape: tuple[int, ...], column: str) -> dict:
+    """Six training and four test images; gives their pixels."""
+    random = np.random.default_rng(0)
+    (root / name).mkdir()
+    pixels = {}
+    for split, count in (("train", 6), ("test", 4)):
+        pixels[split] = random.integers(256, size=(count, *shape), dtype=np.uint8)
+        file = root / name / f"{split}-00000-of-00001.parquet"
+        write_images(file, pixels[split], range(count), column)
+    return pixels
+
+
+@quiet_datasets
+@pytest.mark.usefixtures("own_caches")
+def test_cifar_stays_small_and_says_how_it_is_standardized(tmp_path: Path):
+    pixels = write_set(tmp_path, "cifar10", (32, 32, 3), "img")
+    for _ in ("decoded", "from the cache"):
+        loaded = load_cifar10(tmp_path)
+        for split in ("train", "test"):
+            images = getattr(loaded, split).images
+            assert images.dtype == np.uint8
+            np.testing.assert_array_equal(images, pixels[split])
+        assert list(loaded.train.labels) == list(range(6))
+        assert list(loaded.test.rows) == [6, 7, 8, 9]
+        shift, factor = loaded.scaling
+        inputs = (pixels["train"] / 255 - shift / 255) * (factor * 255)
+        np.testing.assert_allclose([inputs.mean(), inputs.std()], [0, 1], atol=1e-12)
+
+
+def test_scaling_needs_no_large_copy(monkeypatch):
+    images = np.random.default_rng(1).integers(256, size=(9_999, 32, 32, 3))
+    images = images.astype(np.uint8)
+    arrays = {
+        **{f"{split}_images": images for split in ("train", "test")},
+        **{f"{split}_labels": np.zeros(9_999) for split in ("train", "test")},
+    }
+    monkeypatch.setattr(data, "load_images", lambda *names, **columns: arrays)
+    tracemalloc.start()
+    try:
+        scaling = load_cifar10().scaling
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(scaling, (images.mean(), 1 / images.std()), rtol=1e-12)
+    assert peak < images.nbytes
+
+
+@quiet_datasets
+@pytest.mark.usefixtures("own_caches")
+def test_fashion_mnist_is_between_0_and_1(tmp_path: Path):
+    pixels = write_set(tmp_path, "fashion_mnist", (28, 28), "image")
+    loaded = load_fashion_mnist(tmp_path)
+    assert loaded.test.images.dtype == np.float32
+    expected = pixels["test"].astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(loaded.test.images, expected)
+    assert loaded.scaling == (0, 1)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def be_a_pointer(file: Path) -> None:
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+
+
+def damage_inside(file: Path) -> None:
+    """Keeps the footer, so that only reading the pages can tell."""
+    content = bytearray(file.read_bytes())
+    content[4:60] = bytes(56)
+    file.write_bytes(bytes(content))
+
+
+def name_column_otherwise(file: Path) -> None:
+    write_images(file, [np.zeros((28, 28), np.uint8)], [0], "img")
+
+
+def have_no_rows(file: Path) -> None:
+    write_images(file, [], [], "image")
+
+
+def be_gone(file: Path) -> None:
+    file.unlink()
+
+
+def be_the_first_of_two(file: Path) -> None:
+    file.rename(file.with_name("test-00000-of-00002.parquet"))
+
+
+def differ_in_size(file: Path) -> None:
+    images = [np.zeros((28, 28), np.uint8), np.zeros((28, 27), np.uint8)]
+    write_images(file, images, [0, 1], "image")
+
+
+def differ_from_training(file: Path) -> None:
+    write_images(file, [np.zeros((32, 32, 3), np.uint8)], [0], "image")
+
+
+def have_no_labels(file: Path) -> None:
+    write_images(file, [np.zeros((28, 28), np.uint8)], [-1], "image")
+
+
+def have_other_labels(file: Path) -> None:
+    write_images(file, [np.zeros((28, 28), np.uint8)] * 2, [3, 10], "image")
+
+
+def hold_no_images(file: Path) -> None:
+    write_images(file, [{"bytes": b"no image", "path": None}], [0], "image")
+
+
+@pytest.mark.parametrize(
+    "spoil, found",
+    [
+        (truncate, "{file} is damaged"),
+        (be_a_pointer, "{file} is damaged: it is only Git LFS's pointer"),
+        (damage_inside, "{file} is damaged"),
+        (name_column_otherwise, "{file} has no column 'image', only img, label"),
+        (have_no_rows, "{file} has no rows"),
+        (be_gone, "no file test*.parquet in {file.parent}"),
+        (be_the_first_of_two, "no file test-00001-of-00002.parquet in {file.parent}"),
+        (differ_in_size, "images of {file.parent} differ in size: (28, 27), (28, 28)"),
+        (
+            differ_from_training,
+            "images of {file.parent} differ in size: (28, 28), (32, 32, 3)",
+        ),
+        (have_no_labels, "labels of split 'test' of {file.parent} are from -1 to -1"),
+        (have_other_labels, "from 3 to 10 instead of from 0 to 9"),
+        (
+            hold_no_images,
+            "an image of split 'test' of {file.parent} cannot be decoded: Unidentified",
+        ),
+    ],
+)
+@quiet_datasets
+@pytest.mark.usefixtures("own_caches")
+def test_bad_data_are_named(spoil: Callable[[Path], None], found: str, tmp_path: Path):
+    write_set(tmp_path, "mnist", (28, 28), "image")
+    file = tmp_path / "mnist" / "test-00000-of-00001.parquet"
+    spoil(file)
+    with pytest.raises(DataError, match=re.escape(found.format(file=file))) as caught:
+        load_mnist(tmp_path)
+    message = str(caught.value)
+    for part in ("'mnist'", "'ylecun/mnist'", "--data-dir", "ARSG_DATA_DIR"):
+        assert part in message
+    assert "\n" not in message
+
+
+@quiet_datasets
+@pytest.mark.usefixtures("own_caches")
+def test_mended_data_are_read_again(tmp_path: Path):
+    write_set(tmp_path, "mnist", (28, 28), "image")
+    file = tmp_path / "mnist" / "test-00000-of-00001.parquet"
+    whole = file.read_bytes()
+    have_other_labels(file)
+    with pytest.raises(DataError, match="labels"):
+        load_mnist(tmp_path)
+    file.write_bytes(whole)
+    assert list(load_mnist(tmp_path).test.labels) == [0, 1, 2, 3]
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """Skips a test without the files of a set."""
+    root = os.environ.get(hub.DATA_DIR_VARIABLE)
+    there = bool(root) and any((Path(root) / name).glob("*.parquet"))
+    reason = f"needs {name}/*.parquet in the directory {hub.DATA_DIR_VARIABLE}"
+    return pytest.mark.skipif(not there, reason=reason)
+
+
+@needs("mnist")
+@quiet_datasets
 def test_mnist_is_complete():
     data = load_mnist()
     assert data.train.images.shape == (60_000, 28, 28)
@@ -126,3 +318,19 @@ def test_mnist_is_complete():
     assert list(data.train.labels[:5]) == [5, 0, 4, 1, 9]
     assert list(data.test.labels[:5]) == [7, 2, 1, 0, 4]
     require_disjoint(data.train, data.test)
+
+
+@pytest.mark.slow
+@needs("cifar10")
+@quiet_datasets
+def test_cifar10_is_complete():
+    loaded = load_cifar10()
+    assert loaded.train.images.shape == (50_000, 32, 32, 3)
+    assert loaded.test.images.shape == (10_000, 32, 32, 3)
+    for split, count in ((loaded.train, 5_000), (loaded.test, 1_000)):
+        assert split.images.dtype == np.uint8
+        assert list(np.bincount(split.labels)) == [count] * 10
+    # Published for the original images, of which there may be re-encodings here.
+    shift, factor = loaded.scaling
+    assert shift / 255 == pytest.approx(0.4734, abs=1e-3)
+    assert 1 / (255 * factor) == pytest.approx(0.2516, abs=1e-3)

@@ -7,14 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import arsg_optax
-from arsg_optax.demos import train
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.optimizers import OPTIMIZERS, Points
 from arsg_optax.demos.tasks import TASKS, Task
+from arsg_optax.demos.tasks.settings import Clock
+from arsg_optax.demos.training.steps import TrainState, init_state, make_step
 
-OURS = {"rsg", "arsg", "arsgb", "namsg", "swnts", "adarem"}
+OURS = {"rsg", "arsg", "arsgb", "namsg", "swnts", "adarem", "adarem_s"}
+CLOCK = Clock(steps_per_epoch=234, epochs=20, protocol_epochs=20)
 OPTAX = {
     "sgd",
     "adam",
@@ -32,17 +35,26 @@ def test_registry_has_every_optimizer():
     assert {name for name, o in OPTIMIZERS.items() if o.baseline} == OPTAX
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_every_task_has_settings_for_what_applies(task: Task):
-    _, params = train.build(task.make_model, 0)
+@pytest.mark.parametrize("name", ["digits-mlp", "mnist-logreg"])
+def test_a_small_task_has_settings_for_what_applies(name: str):
+    model = nnx.eval_shape(lambda: TASKS[name].make_model(nnx.Rngs(0)))
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     applying = {name for name, o in OPTIMIZERS.items() if o.applies(params)}
-    assert set(task.settings) == applying
+    assert set(TASKS[name].settings) == applying
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_settings_are_of_known_optimizers(task: Task):
+    for preset in task.presets.values():
+        assert preset and set(preset) <= set(OPTIMIZERS)
 
 
 def test_muon_needs_a_matrix():
     vector = {"scale": jnp.zeros(3)}
     assert not OPTIMIZERS["muon"].applies(vector)
     assert OPTIMIZERS["adam"].applies(vector)
+    assert not OPTIMIZERS["adarem_s"].applies({"matrix": jnp.zeros((3, 3))})
+    assert OPTIMIZERS["adarem_s"].applies({"kernel": jnp.zeros((3, 3, 1, 2))})
 
 
 def test_table_a1_of_the_paper():
@@ -59,44 +71,90 @@ def test_table_a1_of_the_paper():
 
 
 def test_distance_of_namsg_rises_over_the_first_epoch():
-    distance = TASKS["mnist-logreg"].settings["namsg"].keywords(234)["distance"]
+    distance = TASKS["mnist-logreg"].settings["namsg"].keywords(CLOCK)["distance"]
     values = [float(distance(step)) for step in (0, 117, 234, 1000)]
     np.testing.assert_allclose(values, [0.9, 1.95, 3.0, 3.0], rtol=1e-6)
 
 
 def test_epochs_to_act_at_become_updates():
     settings = TASKS["mnist-logreg"].settings
-    assert settings["arsgb"].keywords(234)["boost_at"] == 5 * 234
-    assert settings["swnts"].keywords(234)["switch_at"] == 10 * 234
+    assert settings["arsgb"].keywords(CLOCK)["boost_at"] == 5 * 234
+    assert settings["swnts"].keywords(CLOCK)["switch_at"] == 10 * 234
     assert str(settings["arsgb"].options["boost_at"]) == "epoch 6"
 
 
-def own(points: Points, state: train.TrainState) -> Any:
+def test_times_shrink_with_a_shorter_run():
+    task = TASKS["cifar10-resnet20"].resized(epochs=8, batch_size=None)
+    clock = task.clock(195)
+    assert task.preset("fine")["arsgb"].keywords(clock)["boost_at"] == 5 * 195
+    assert task.preset("fast")["arsgb"].keywords(clock)["boost_at"] == 2 * 195
+    rate = task.schedule.of(0.5, clock)
+    np.testing.assert_allclose(
+        [rate(step) for step in (0, 1199, 1200, 1559)], [0.5, 0.5, 0.05, 0.05]
+    )
+
+
+def test_the_schedules_of_the_protocols():
+    text = TASKS["wikitext2-lstm"]
+    rate = text.schedule.of(1.0, text.clock(10))
+    steps = (199, 200, 299, 300)
+    np.testing.assert_allclose([rate(s) for s in steps], [1, 1 / 4, 1 / 4, 1 / 16])
+    cosine = TASKS["imagenet-resnet18"]
+    rate = cosine.schedule.of(0.4, cosine.clock(10))
+    expected = [0.4, 0.2, 0.0, 0.0]
+    np.testing.assert_allclose(
+        [rate(s) for s in (0, 500, 1000, 1001)], expected, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_clipping_and_decay_come_before_every_optimizer(name: str):
+    """Clipped to norm 1 and decayed by 0.5 is what the optimizer then gets."""
+    optimizer = OPTIMIZERS[name]
+    params = {"kernel": jnp.full((2, 2, 1, 2), 0.5), "matrix": jnp.ones((2, 2))}
+    gradients = jax.tree.map(lambda leaf: 3.0 * jnp.ones_like(leaf), params)
+    acting = {"swnts": {"switch_at": 5}, "arsgb": {"boost_at": 5}}
+    options = acting.get(name, {})
+    before = [optax.clip_by_global_norm(1.0), optax.add_decayed_weights(0.5)]
+    behind = optimizer.behind(before, 0.1, **options)
+    alone = optimizer.make(0.1, **options)
+    norm = optax.tree.norm(gradients)
+    prepared = jax.tree.map(lambda g, p: g / norm + 0.5 * p, gradients, params)
+    found, expected = (
+        one_update(optimizer.points, transform, params, given)
+        for transform, given in ((behind, gradients), (alone, prepared))
+    )
+    assert_trees(found, expected, close)
+
+
+def one_update(points: Points, transform: Any, params: Any, gradients: Any) -> Any:
+    """The optimizer's own point after an update, or the held one."""
+    held = points.hold(params)
+    state = transform.init(held)
+    updates, state = transform.update(gradients, state, held)
+    held = optax.apply_updates(held, updates)
+    at_x = points.own_point or (lambda state, held: points.gradient_point(held))
+    return points.gradient_point(held), at_x(state, held)
+
+
+def own(points: Points, state: TrainState) -> Any:
     """The optimizer's own evaluation point x."""
     assert points.own_point is not None
     return points.own_point(state.opt_state, state.held)
 
 
 def few_steps(name: str, task: Task, dataset: Dataset, steps: int):
-    """Some steps by hand; gives the state and the optimizer's points."""
-    forward, params = train.build(task.make_model, 0)
+    """Some steps by hand; gives the optimizer's points and the states."""
+    problem = task.setup(dataset).problem
     points = OPTIMIZERS[name].points
-    keywords = task.settings[name].keywords(steps)
-    optimizer = OPTIMIZERS[name].make(0.05, **keywords)
-    state = train.init_state(optimizer, points, params)
-    images, labels = map(jnp.asarray, dataset.train[:2])
-
-    @jax.jit
-    def step(state: train.TrainState) -> train.TrainState:
-        gradients = jax.grad(
-            lambda params: train.score(forward(params, images), labels).loss
-        )(points.gradient_point(state.held))
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.held)
-        return train.TrainState(optax.apply_updates(state.held, updates), opt_state)
-
+    optimizer = task.transform(OPTIMIZERS[name], task.settings[name], steps, 0.05)
+    state = init_state(optimizer, points, *problem.init(0), steps)
+    batch = tuple(map(jnp.asarray, dataset.train[:2]))
+    step = jax.jit(make_step(problem, optimizer, points))
     history = [state]
-    for _ in range(steps):
-        history.append(step(history[-1]))
+    for index in range(steps):
+        key = jax.random.key(index)
+        history.append(step(history[-1], batch, jnp.int32(index), key))
     return points, history
 
 

@@ -23,11 +23,23 @@ def option(text: str, metavar: str) -> object:
 
 
 def read_options(
-    kind: type[_Options], name: str, arguments: Sequence[str]
+    kind: type[_Options],
+    name: str,
+    arguments: Sequence[str],
+    description: str | None = None,
 ) -> _Options | int:
-    """The options of `arsg NAME`, or the exit code after help or a misspelling."""
+    """The options of `arsg NAME`, or the exit code after help or a misspelling.
+
+    Args:
+        kind: dataclass of the options.
+        name: of the subcommand.
+        arguments: what follows it.
+        description: above the options in the help, None for the dataclass's own.
+    """
     try:
-        return tyro.cli(kind, prog=f"arsg {name}", args=list(arguments))
+        return tyro.cli(
+            kind, prog=f"arsg {name}", args=list(arguments), description=description
+        )
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -19,11 +19,9 @@ from arsg_optax.demos.commands._shared import (
 from arsg_optax.demos.compare import (
     Comparison,
     Plan,
-    check_batch_size,
     compare,
     make_plan,
 )
-from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.progress import LiveProgress
@@ -31,6 +29,7 @@ from arsg_optax.demos.report import write_metrics, write_report
 from arsg_optax.demos.report.terminal import print_table
 from arsg_optax.demos.results import Outcome, Run
 from arsg_optax.demos.tasks import TASKS, find_task
+from arsg_optax.demos.tasks.task import DTYPES
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,14 @@ class Compare:
             "NAME[,NAME...]",
         ),
     ] = ()
+    preset: Annotated[
+        str | None,
+        option(
+            "The protocol's settings: fast or fine, where the task has both (None: the "
+            "task's first).",
+            "NAME",
+        ),
+    ] = None
     epochs: Annotated[
         int | None, option("Passes over the training set (None: the task's).", "N")
     ] = None
@@ -69,6 +76,14 @@ class Compare:
     seed: Annotated[
         int, option("Of the initial weights and of the order of the images.", "N")
     ] = 0
+    dtype: Annotated[
+        str,
+        option(f"Of the networks' computation: {' or '.join(DTYPES)}.", "NAME"),
+    ] = "float32"
+    examples: Annotated[
+        int | None,
+        option("Train on the first N examples (None: all); for text, tokens.", "N"),
+    ] = None
     data_dir: Annotated[
         Path | None,
         option(
@@ -107,17 +122,23 @@ def run(arguments: Sequence[str]) -> int:
     plan = make_plan(
         find_task(options.task),
         split_names(options.optimizers),
+        preset=options.preset,
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rates=parse_learning_rates(options.learning_rate),
         seed=options.seed,
+        dtype=options.dtype,
     )
+    if options.examples is not None and options.examples < 1:
+        raise UsageError(f"examples must be at least 1, got {options.examples}")
     console = make_console()
     with console.status(f"Loading the data of {plan.task.name}"):
-        dataset = plan.task.load(options.data_dir)
-    check_batch_size(plan, dataset)
+        data = plan.task.load(options.data_dir)
+    if options.examples is not None:
+        data = plan.task.kind.first(data, options.examples)
+    plan.task.check_batch_size(data)
     directory = make_directory(options.out, plan.task.name)
-    return _compare(console, plan, dataset, directory, arguments)
+    return _compare(console, plan, data, directory, arguments)
 
 
 def split_names(values: Sequence[str]) -> list[str]:
@@ -170,7 +191,7 @@ class _Reporter(LiveProgress):
 def _compare(
     console: Console,
     plan: Plan,
-    dataset: Dataset,
+    data: Any,
     directory: Path,
     arguments: Sequence[str],
 ) -> int:
@@ -180,7 +201,7 @@ def _compare(
         highlight=False,
     )
     with _Reporter(console, plan, directory) as reporter:
-        comparison = compare(plan, dataset, reporter)
+        comparison = compare(plan, data, reporter)
     command = shlex.join(["arsg", "compare", *arguments])
     with console.status("Writing the report"):
         files = write_report(directory, comparison, command)

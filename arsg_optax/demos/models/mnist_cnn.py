@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from arsg_optax.demos.models.layers import BatchNorm, Conv, max_pool
+
 
 class MnistCNN(nnx.Module):
     """Two 5x5 convolutions of 20 and 50 channels, two dense layers, batch norm.
@@ -32,14 +34,12 @@ class MnistCNN(nnx.Module):
         rngs: nnx.Rngs,
     ):
         numbers = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        window = {"kernel_size": (5, 5), "padding": "VALID"}
+        window = {"kernel_size": (5, 5), "padding": "VALID", "use_bias": True}
         self.convolutions = nnx.List(
-            nnx.Conv(channels_in, channels_out, **window, **numbers)
+            Conv(channels_in, channels_out, **window, **numbers)
             for channels_in, channels_out in ((1, 20), (20, 50))
         )
-        self.norms = nnx.List(
-            nnx.BatchNorm(width, **numbers) for width in (20, 50, 500)
-        )
+        self.norms = nnx.List(BatchNorm(width, **numbers) for width in (20, 50, 500))
         # Each convolution takes four pixels off a side, each pooling halves it.
         pooled = [((size - 4) // 2 - 4) // 2 for size in image_shape]
         self.inner = nnx.Linear(50 * math.prod(pooled), 500, **numbers)
@@ -50,7 +50,7 @@ class MnistCNN(nnx.Module):
         activations = images[..., None]
         for convolution, norm in zip(self.convolutions, self.norms, strict=False):
             activations = norm(convolution(activations))
-            activations = nnx.max_pool(activations, (2, 2), strides=(2, 2))
+            activations = max_pool(activations, (2, 2), (2, 2), "VALID")
         activations = activations.reshape(images.shape[0], -1)
         activations = nnx.relu(self.norms[-1](self.inner(activations)))
         return self.last(activations)

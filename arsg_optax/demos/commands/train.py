@@ -1,0 +1,234 @@
+"""`arsg train`: one task, one optimizer, with checkpoints."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+from arsg_optax.demos.commands._shared import (
+    make_console,
+    make_directory,
+    option,
+    read_options,
+)
+from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.optimizers import OPTIMIZERS
+from arsg_optax.demos.report.terminal import print_table
+from arsg_optax.demos.results import Outcome
+from arsg_optax.demos.tasks import TASKS
+from arsg_optax.demos.tasks.task import DTYPES
+from arsg_optax.demos.train_progress import TrainProgress
+from arsg_optax.demos.training.configuration import Configuration
+from arsg_optax.demos.training.run import Result, resume, train
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a task's model with one optimizer.
+
+    Writes config.json, metrics.jsonl, TensorBoard event files and checkpoints. Ctrl-C
+    and SIGTERM save a checkpoint and end; --resume goes on from there, bit for bit.
+    """
+
+    task: Annotated[str, option(f"What to train: {', '.join(TASKS)}.", "NAME")] = (
+        "digits-mlp"
+    )
+    optimizer: Annotated[
+        str, option(f"With what: {', '.join(OPTIMIZERS)}.", "NAME")
+    ] = "arsg"
+    preset: Annotated[
+        str | None,
+        option(
+            "The protocol's settings: fast (eps 1e-8) or fine (eps 1e-3, larger "
+            "steps), where the task has both (None: the task's first).",
+            "NAME",
+        ),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        option(
+            "Passes over the training set (None: the protocol's). The epochs at which "
+            "the protocol decays or boosts stretch or shrink with it.",
+            "N",
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        option("Examples a step (None: the protocol's); for text, rows.", "N"),
+    ] = None
+    learning_rate: Annotated[
+        float | None,
+        option(
+            "Step size, in the sense of the optimizer's own function (None: the "
+            "preset's).",
+            "VALUE",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        option("Of initial weights, order, crops, flips and dropout.", "N"),
+    ] = 0
+    dtype: Annotated[
+        str,
+        option(
+            f"Of the network's computation: {' or '.join(DTYPES)}; parameters and "
+            "optimizer state are float32.",
+            "NAME",
+        ),
+    ] = "float32"
+    examples: Annotated[
+        int | None,
+        option("Train on the first N examples (None: all); for text, tokens.", "N"),
+    ] = None
+    steps: Annotated[
+        int | None,
+        option("End after N steps in all, evaluated (None: whole epochs).", "N"),
+    ] = None
+    checkpoint_every: Annotated[
+        int | None,
+        option("Steps between checkpoints in an epoch (None: at its end only).", "N"),
+    ] = None
+    keep: Annotated[int, option("Newest checkpoints to keep.", "N")] = 3
+    workers: Annotated[
+        int | None,
+        option(
+            "Processes that read and decode streamed images; 0: threads (None: half of "
+            "the cores).",
+            "N",
+        ),
+    ] = None
+    data_dir: Annotated[
+        Path | None,
+        option(
+            "Directory of data sets, e.g. with mnist/*.parquet in it (None: the one "
+            "that the environment variable ARSG_DATA_DIR names, else the Hugging Face "
+            "Hub).",
+            "DIR",
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        option("Directory of the run, new (None: runs/<timestamp>-<task>).", "DIR"),
+    ] = None
+    resume: Annotated[
+        Path | None,
+        option(
+            "Directory of a run to go on with; its own options hold, and none but "
+            "--data-dir may be given beside it.",
+            "DIR",
+        ),
+    ] = None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs `arsg train`.
+
+    Args:
+        arguments: what follows the command's name.
+
+    Returns:
+        The exit code: 0; 1 if the loss stopped being finite or a checkpoint could not
+        be written; 2 for options that cannot be read; 130 after Ctrl-C, 143 after
+        SIGTERM.
+
+    Raises:
+        UsageError: for a request that cannot be run.
+        DataError: if the task's data cannot be had.
+        CheckpointError: if a checkpoint cannot be written or none can be read.
+    """
+    options = read_options(Train, "train", arguments, description=_described(arguments))
+    if isinstance(options, int):
+        return options
+    console = make_console()
+    if options.resume is not None:
+        _check_alone(options)
+        with TrainProgress(console) as progress:
+            result = resume(
+                options.resume, data_dir=options.data_dir, observer=progress
+            )
+        return _report(console, result)
+    configuration = _configuration(options)
+    configuration.check()
+    directory = make_directory(options.out, configuration.task)
+    console.print(_headline(configuration), highlight=False)
+    console.print(f"results in {directory}", highlight=False, soft_wrap=True)
+    held = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
+    with TrainProgress(console) as progress:
+        result = train(
+            out=directory, data_dir=options.data_dir, observer=progress, **held
+        )
+    return _report(console, result)
+
+
+def _configuration(options: Train) -> Configuration:
+    names = [field.name for field in fields(Configuration)]
+    return Configuration(**{name: getattr(options, name) for name in names})
+
+
+def _headline(configuration: Configuration) -> str:
+    task = configuration.chosen_task()
+    settings = configuration.chosen_settings(task)
+    options = "".join(f", {key} {value}" for key, value in settings.options.items())
+    return (
+        f"{task.name}: {task.summary}; {task.epochs} epochs, batch size "
+        f"{task.batch_size}, seed {configuration.seed}\n"
+        f"{configuration.optimizer}: learning rate {settings.learning_rate:g} "
+        f"({task.schedule}){options}"
+    )
+
+
+def _check_alone(options: Train) -> None:
+    """Refuses what would change a run that is resumed."""
+    allowed = replace(Train(), resume=options.resume, data_dir=options.data_dir)
+    for field in fields(Train):
+        if getattr(options, field.name) != getattr(allowed, field.name):
+            name = field.name.replace("_", "-")
+            raise UsageError(
+                f"--{name} cannot be given with --resume, got "
+                f"{getattr(options, field.name)}: the run's own options hold; leave it "
+                "out, or start a new run"
+            )
+
+
+def _described(arguments: Sequence[str]) -> str | None:
+    """With a task named, its protocol stands above the options."""
+    tokens = [part for token in arguments for part in token.split("=", 1)]
+    named = [value for name, value in pairwise(tokens) if name == "--task"]
+    if not named or named[-1] not in TASKS:
+        return None
+    task = TASKS[named[-1]]
+    lines = [
+        f"{task.name}: {task.summary}.",
+        f"Its protocol: {task.epochs} epochs, batch size {task.batch_size}, learning "
+        f"rate {task.schedule}.",
+    ]
+    for preset, settings in task.presets.items():
+        rates = ", ".join(f"{n} {s.learning_rate:.3g}" for n, s in settings.items())
+        lines.append(f"Step sizes of the preset {preset}: {rates}.")
+    return "\n\n".join(lines)
+
+
+def _report(console, result: Result) -> int:
+    run = result.run
+    print_table(console, "", [run])
+    again = shlex.join(["arsg", "train", "--resume", str(result.directory)])
+    if run.outcome is Outcome.INTERRUPTED:
+        print(
+            f"arsg: interrupted; saved after step {result.trainer.total_steps}; "
+            f"go on with: {again}",
+            file=sys.stderr,
+        )
+        return 128 + (result.signal or 2)
+    if run.outcome is Outcome.DIVERGED:
+        print(
+            f"arsg: the loss stopped being finite in epoch {result.trainer.epoch}, by "
+            f"step {result.trainer.total_steps}; try a smaller --learning-rate than "
+            f"{run.learning_rate:g}",
+            file=sys.stderr,
+        )
+        return 1
+    console.print(str(result.directory), highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,108 @@
+"""The kinds of data: images on the device, text, and images from a stream."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from arsg_optax.demos.data import Dataset, Scaling, Split
+from arsg_optax.demos.tasks.task import DTYPES, Setup, Task
+from arsg_optax.demos.text import TextSet, save_vocabulary
+from arsg_optax.demos.training.problems import ImageProblem, LanguageProblem
+from arsg_optax.demos.training.sources import (
+    Augment,
+    image_sources,
+    text_sources,
+)
+
+
+def first_images(data: Dataset, count: int) -> Dataset:
+    """A data set with the first `count` of its training images only."""
+    train = Split(*(array[:count] for array in data.train))
+    return data._replace(train=train)
+
+
+def _inputs(data: Dataset) -> Callable[[jax.Array], jax.Array]:
+    """From stored images to the network's inputs."""
+    shift, factor = data.scaling
+    if data.scaling == Scaling():
+        return lambda images: images
+    return lambda images: (images.astype(jnp.float32) - shift) * factor
+
+
+class Images(NamedTuple):
+    """A :class:`Dataset`, which stays on the device.
+
+    Attributes:
+        augment: `augment(key, images)` in training, or None.
+        evaluated: training images that are evaluated after an epoch, None for all.
+    """
+
+    augment: Augment | None = None
+    evaluated: int | None = None
+
+    def count(self, data: Dataset) -> int:
+        """Training images."""
+        return len(data.train.labels)
+
+    def first(self, data: Dataset, count: int) -> Dataset:
+        """The first training images, and the whole test set."""
+        return first_images(data, count)
+
+    def setup(self, task: Task, data: Dataset, seed: int, dtype: str) -> Setup:
+        """Classification."""
+        del seed
+        sources = image_sources(
+            data,
+            task.batch_size,
+            prepare=_inputs(data),
+            augment=self.augment,
+            limit=self.evaluated,
+        )
+        return Setup(
+            ImageProblem(lambda rngs: task.make_model(rngs, dtype=DTYPES[dtype])),
+            sources,
+        )
+
+    def keep(self, data: Dataset, directory: Path) -> None:
+        """Nothing: the classes are the data set's."""
+
+
+class Text(NamedTuple):
+    """A :class:`TextSet`.
+
+    Attributes:
+        length: tokens a step of each row.
+        evaluated: training tokens that are evaluated after an epoch.
+    """
+
+    length: int = 35
+    evaluated: int | None = 200_000
+
+    def count(self, data: TextSet) -> int:
+        """Rows that leave at least one step each; of the shortest split."""
+        shortest = min(data.train.size, data.validation.size)
+        return shortest // (self.length + 1)
+
+    def first(self, data: TextSet, count: int) -> TextSet:
+        """The first training tokens, and the whole other splits."""
+        return data._replace(train=data.train[:count])
+
+    def setup(self, task: Task, data: TextSet, seed: int, dtype: str) -> Setup:
+        """Prediction of the next token."""
+        del seed
+
+        def make_model(rngs: Any) -> Any:
+            words = len(data.vocabulary)
+            return task.make_model(words, rngs=rngs, dtype=DTYPES[dtype])
+
+        return Setup(
+            LanguageProblem(make_model, task.batch_size),
+            text_sources(data, task.batch_size, self.length, self.evaluated),
+        )
+
+    def keep(self, data: TextSet, directory: Path) -> None:
+        """The vocabulary: a network's outputs mean nothing without it."""
+        save_vocabulary(directory / "vocabulary.txt", data.vocabulary)

@@ -1,0 +1,151 @@
+"""What an optimizer is given on a task, in epochs of its protocol."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+
+class Clock(NamedTuple):
+    """How the epochs of a protocol become steps of a run.
+
+    Attributes:
+        steps_per_epoch: of the run.
+        epochs: of the run.
+        protocol_epochs: those the protocol counts in; a run of other length
+            stretches or shrinks its times alike.
+    """
+
+    steps_per_epoch: int
+    epochs: int
+    protocol_epochs: int
+
+    def step(self, passed: float) -> int:
+        """The step, counted from 0, when so many epochs of the protocol are over."""
+        share = passed / self.protocol_epochs
+        return round(share * self.epochs * self.steps_per_epoch)
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A hyper-parameter that changes linearly at the start, then stays.
+
+    It is not stretched in a longer run, as it accompanies the optimizer's own start.
+
+    Attributes:
+        start: value at the first step.
+        end: value once `epochs` are over.
+        epochs: length of the change, in epochs.
+    """
+
+    start: float
+    end: float
+    epochs: int = 1
+
+    def at(self, clock: Clock) -> optax.Schedule:
+        """The ramp as an Optax schedule of the step count."""
+        steps = self.epochs * clock.steps_per_epoch
+        return optax.linear_schedule(self.start, self.end, steps)
+
+    def __str__(self) -> str:
+        epochs = "the first epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        return f"{self.start:g} to {self.end:g} over {epochs}"
+
+
+@dataclass(frozen=True)
+class AtEpoch:
+    """An update to act at: the first of an epoch of the protocol.
+
+    Attributes:
+        epoch: counted from 1.
+    """
+
+    epoch: int
+
+    def at(self, clock: Clock) -> int:
+        """The update, counted from 0."""
+        return clock.step(self.epoch - 1)
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an optimizer is given on a task.
+
+    Attributes:
+        learning_rate: step size, in the sense of the optimizer's own function.
+        options: its other keyword arguments; what is not named keeps its default.
+    """
+
+    learning_rate: float
+    options: Mapping[str, float | int | Ramp | AtEpoch] = field(default_factory=dict)
+
+    def keywords(self, clock: Clock) -> dict[str, Any]:
+        """The options, with ramps made schedules and epochs made counts of steps."""
+        return {
+            name: value.at(clock) if isinstance(value, Ramp | AtEpoch) else value
+            for name, value in self.options.items()
+        }
+
+
+class Constant(NamedTuple):
+    """A step size that stays."""
+
+    def of(self, rate: Any, clock: Clock) -> Any:
+        """The rate itself."""
+        del clock
+        return rate
+
+    def __str__(self) -> str:
+        return "constant"
+
+
+class Drops(NamedTuple):
+    """A step size that is multiplied by a factor several times.
+
+    Attributes:
+        after: epochs of the protocol that are over then, increasing.
+        factor: by what.
+    """
+
+    after: tuple[float, ...]
+    factor: float
+
+    def of(self, rate: Any, clock: Clock) -> Callable[[Any], Any]:
+        """An Optax schedule."""
+        steps = [clock.step(passed) for passed in self.after]
+
+        def schedule(count: Any) -> Any:
+            passed = sum(jnp.asarray(count >= step, jnp.float32) for step in steps)
+            return rate * jnp.power(jnp.float32(self.factor), passed)
+
+        return schedule
+
+    def __str__(self) -> str:
+        times = ", ".join(f"{passed:.4g}" for passed in self.after)
+        return f"times {self.factor:g} after {times} epochs"
+
+
+class Cosine(NamedTuple):
+    """A step size that falls to zero along half a cosine."""
+
+    def of(self, rate: Any, clock: Clock) -> Callable[[Any], Any]:
+        """An Optax schedule."""
+        steps = clock.epochs * clock.steps_per_epoch
+
+        def schedule(count: Any) -> Any:
+            share = jnp.minimum(count, steps) / jnp.float32(steps)
+            return rate * 0.5 * (1 + jnp.cos(jnp.float32(math.pi) * share))
+
+        return schedule
+
+    def __str__(self) -> str:
+        return "cosine to zero"
+
+
+Schedule = Constant | Drops | Cosine

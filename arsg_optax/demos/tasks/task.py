@@ -1,0 +1,164 @@
+"""What a task is, and how its parts become something to train."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax.numpy as jnp
+import optax
+
+from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.optimizers import Optimizer
+from arsg_optax.demos.tasks.settings import Clock, Constant, Schedule, Settings
+from arsg_optax.demos.training.problems import Problem
+from arsg_optax.demos.training.sources import Sources
+
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+
+
+class Setup(NamedTuple):
+    """What is trained, and what it reads."""
+
+    problem: Problem
+    sources: Sources
+
+
+class Kind(Protocol):
+    """What kind of data a task has: how they and a model become a :class:`Setup`."""
+
+    def count(self, data: Any) -> int:
+        """Training examples, of which a batch takes `batch_size`."""
+        ...
+
+    def first(self, data: Any, count: int) -> Any:
+        """The data with the first `count` training examples only."""
+        ...
+
+    def setup(self, task: "Task", data: Any, seed: int, dtype: str) -> Setup:
+        """The problem and its sources."""
+        ...
+
+    def keep(self, data: Any, directory: Path) -> None:
+        """Writes into the run's directory what is needed to read its results."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, and how.
+
+    Attributes:
+        name: on the command line.
+        summary: one line about it.
+        load: makes the data from `--data-dir` (or None).
+        make_model: makes the network from its random numbers and `dtype=`.
+        kind: what the data are.
+        batch_size: examples a step.
+        epochs: passes over the training set; the incomplete last batch is dropped.
+        presets: settings for each optimizer that applies, by its name, by the name
+            of the preset. The first preset is the default.
+        schedule: of the step size, for every optimizer.
+        clip: largest global norm of a gradient, None for no limit.
+        l2: coefficient of L2 decay, which is added to the gradient.
+        searched: names of those whose step size :mod:`arsg_optax.demos.search` chose.
+        protocol_epochs: epochs in which the settings' times count, 0 for `epochs`.
+    """
+
+    name: str
+    summary: str
+    load: Callable[[Path | None], Any]
+    make_model: Callable[..., Any]
+    kind: Kind
+    batch_size: int
+    epochs: int
+    presets: Mapping[str, Mapping[str, Settings]]
+    schedule: Schedule = field(default_factory=Constant)
+    clip: float | None = None
+    l2: float = 0.0
+    searched: tuple[str, ...] = ()
+    protocol_epochs: int = 0
+
+    @property
+    def settings(self) -> Mapping[str, Settings]:
+        """Of the default preset."""
+        return next(iter(self.presets.values()))
+
+    def preset(self, name: str | None) -> Mapping[str, Settings]:
+        """Settings of a preset, None for the default.
+
+        Raises:
+            UsageError: if the task has none of that name; it lists those it has.
+        """
+        if name is None:
+            return self.settings
+        if name not in self.presets:
+            raise UsageError(
+                f"preset must be one of those of {self.name}: "
+                f"{', '.join(self.presets)}; got {name!r}"
+            )
+        return self.presets[name]
+
+    def resized(self, epochs: int | None, batch_size: int | None) -> "Task":
+        """The task with other epochs or batch size; None leaves them.
+
+        Raises:
+            UsageError: if one is below 1.
+        """
+        for argument, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise UsageError(f"{argument} must be at least 1, got {value}")
+        return replace(
+            self,
+            epochs=epochs or self.epochs,
+            batch_size=batch_size or self.batch_size,
+            protocol_epochs=self.protocol_epochs or self.epochs,
+        )
+
+    def clock(self, steps_per_epoch: int) -> Clock:
+        """How the protocol's epochs become steps."""
+        return Clock(steps_per_epoch, self.epochs, self.protocol_epochs or self.epochs)
+
+    def setup(self, data: Any, seed: int = 0, dtype: str = "float32") -> Setup:
+        """The network and what it reads.
+
+        Args:
+            data: as `load` returns them.
+            seed: of a stream's order; data on the device take theirs in training.
+            dtype: of the network's computation, a key of `DTYPES`.
+        """
+        return self.kind.setup(self, data, seed, dtype)
+
+    def check_batch_size(self, data: Any) -> None:
+        """Raises `UsageError` if there is not one whole batch."""
+        count = self.kind.count(data)
+        if self.batch_size > count:
+            raise UsageError(
+                f"batch_size must be at most the {count} training examples of "
+                f"{self.name}, got {self.batch_size}"
+            )
+
+    def transform(
+        self,
+        optimizer: Optimizer,
+        settings: Settings,
+        steps_per_epoch: int,
+        learning_rate: Any = None,
+    ) -> optax.GradientTransformation:
+        """The optimizer with the task's schedule, clipping and decay.
+
+        Args:
+            optimizer: from the registry.
+            settings: what it is given.
+            steps_per_epoch: of this run.
+            learning_rate: () float, also traced, instead of the settings'.
+        """
+        clock = self.clock(steps_per_epoch)
+        rate = settings.learning_rate if learning_rate is None else learning_rate
+        before = []
+        if self.clip is not None:
+            before.append(optax.clip_by_global_norm(self.clip))
+        if self.l2:
+            before.append(optax.add_decayed_weights(self.l2))
+        keywords = settings.keywords(clock)
+        return optimizer.behind(before, self.schedule.of(rate, clock), **keywords)

@@ -1,0 +1,96 @@
+"""Live progress of one run in the terminal."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from arsg_optax.demos.report.summary import describe_progress, format_loss
+from arsg_optax.demos.results import Row
+from arsg_optax.demos.training.trainer import Trainer
+
+_QUIET_SECONDS = 30.0
+
+
+class TrainProgress:
+    """A bar over all steps with rate and remaining time, and a line an epoch.
+
+    Without a terminal there is no bar, but a line every half minute.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._last_line = time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._progress.add_task("compiling", total=None, rate="")
+
+    def __enter__(self) -> "TrainProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def note(self, text: str) -> None:
+        """Prints a message."""
+        self._print(text)
+
+    def compiled(self, trainer: Trainer, total: int, seconds: float) -> None:
+        """Prints the time, and sets the bar's length."""
+        self._print(f"compiled in {seconds:.1f} s")
+        self._progress.update(self._bar, total=total, completed=trainer.total_steps)
+
+    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
+        """Moves the bar."""
+        speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{1 / rate:.2f} s/step"
+        text = f"epoch {trainer.epoch}: loss {format_loss(loss)}"
+        self._progress.update(
+            self._bar, completed=trainer.total_steps, description=text, rate=speed
+        )
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._last_line > _QUIET_SECONDS:
+            steps = f"step {trainer.step} of {trainer.steps_per_epoch}"
+            self._print(f"{text}, {steps}, {speed}")
+
+    def evaluating(self, trainer: Trainer) -> None:
+        """Says so."""
+        self._progress.update(self._bar, description=f"epoch {trainer.epoch}: scores")
+
+    def epoch_finished(self, row: Row) -> None:
+        """Prints the epoch's line."""
+        self._print(
+            f"epoch {row.epoch}: mean minibatch loss {format_loss(row.train_loss)}, "
+            f"{describe_progress(row)} ({row.seconds:.1f} s)"
+        )
+
+    def _print(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""One trainer behind all tasks; see :func:`arsg_optax.demos.training.run.train`."""

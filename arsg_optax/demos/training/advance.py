@@ -1,0 +1,228 @@
+"""How steps are run: a compiled loop, single compiled steps, or a stream of batches."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+import optax
+
+from arsg_optax.demos.optimizers import Points
+from arsg_optax.demos.training.problems import Batch, Problem
+from arsg_optax.demos.training.sources import (
+    ResidentSource,
+    Source,
+    StreamSource,
+    shuffle_key,
+    step_key,
+)
+from arsg_optax.demos.training.steps import (
+    TrainState,
+    make_resident_step,
+    make_step,
+    make_steps,
+)
+
+# Epochs from here on are never trained on; their batches serve statistics.
+_ASIDE = 2**30
+
+
+class Advance(Protocol):
+    """Takes the steps from `start` to before `stop` of an epoch."""
+
+    def compile(self, state: TrainState, epoch: int, start: int) -> None:
+        """Compiles for states like this one, and takes no step."""
+        ...
+
+    def __call__(
+        self, state: TrainState, epoch: int, start: int, stop: int
+    ) -> TrainState:
+        """The state after the steps; the one before is given up."""
+        ...
+
+    def batches_aside(self, count: int) -> Iterator[Batch]:
+        """`count` training batches, in an order that training does not use."""
+        ...
+
+
+def make_advance(
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    points: Points,
+    source: Source,
+    state: TrainState,
+    seed: int,
+) -> Advance:
+    """The way of taking steps that is fastest for this network on this backend."""
+    if isinstance(source, StreamSource):
+        return _Stream(problem, optimizer, points, source, seed)
+    batch = jax.eval_shape(
+        lambda key: source.batch(source.arrays, source.order(key), np.int32(0), key),
+        jax.random.key(0),
+    )
+    params = points.gradient_point(state.held)
+    arguments = (params, state.model_state, batch, jax.random.key(0))
+    kind = _Loop if suits_compiled_loop(problem, *arguments) else _Single
+    return kind(problem, optimizer, points, source, seed)
+
+
+def suits_compiled_loop(problem: Problem, *arguments: Any) -> bool:
+    """Whether steps belong into one compiled loop on this backend.
+
+    XLA:CPU runs a convolution inside a loop several times slower than outside, so
+    there networks with convolutions take single compiled steps; everything else, and
+    every other backend, takes the loop.
+
+    Args:
+        problem: its loss is traced with `arguments` (shapes suffice).
+        arguments: those of :meth:`Problem.loss`.
+    """
+    if jax.default_backend() != "cpu":
+        return True
+    return "conv_general_dilated" not in str(jax.make_jaxpr(problem.loss)(*arguments))
+
+
+class _Resident:
+    """What the ways on data on the device share."""
+
+    def __init__(self, source: ResidentSource, seed: int):
+        self._source = source
+        self._seed = np.uint32(seed)
+        self._make_order = jax.jit(
+            lambda seed, epoch: source.order(shuffle_key(seed, epoch))
+        )
+        self._order: tuple[int, Any] = (0, None)
+
+    def _data(self, epoch: int) -> tuple[Any, ...]:
+        """`arrays, order, seed, epoch`; the order is made once an epoch."""
+        if self._order[0] != epoch:
+            self._order = (epoch, self._make_order(self._seed, np.uint32(epoch)))
+        return self._source.arrays, self._order[1], self._seed, np.uint32(epoch)
+
+    def batches_aside(self, count: int) -> Iterator[Batch]:
+        """As :class:`Advance` says."""
+        batch = jax.jit(self._source.batch)
+        steps = self._source.steps_per_epoch
+        for number in range(count):
+            epoch = np.uint32(_ASIDE + number // steps)
+            order = self._make_order(self._seed, epoch)
+            key = step_key(self._seed, epoch, number % steps)
+            yield batch(self._source.arrays, order, np.int32(number % steps), key)
+
+
+class _Loop(_Resident):
+    """Many steps in one compiled loop."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: optax.GradientTransformation,
+        points: Points,
+        source: ResidentSource,
+        seed: int,
+    ):
+        super().__init__(source, seed)
+        steps = make_steps(problem, optimizer, points, source)
+        self._steps: Any = jax.jit(steps, donate_argnums=0)
+
+    def compile(self, state: TrainState, epoch: int, start: int) -> None:
+        """As :class:`Advance` says."""
+        bounds = (np.int32(start), np.int32(start))
+        lowered = self._steps.lower(state, *self._data(epoch), *bounds)
+        self._steps = lowered.compile()
+
+    def __call__(
+        self, state: TrainState, epoch: int, start: int, stop: int
+    ) -> TrainState:
+        """As :class:`Advance` says."""
+        data = self._data(epoch)
+        return self._steps(state, *data, np.int32(start), np.int32(stop))
+
+
+class _Single(_Resident):
+    """One compiled step after the other."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: optax.GradientTransformation,
+        points: Points,
+        source: ResidentSource,
+        seed: int,
+    ):
+        super().__init__(source, seed)
+        step = make_resident_step(problem, optimizer, points, source)
+        self._step: Any = jax.jit(step, donate_argnums=0)
+
+    def compile(self, state: TrainState, epoch: int, start: int) -> None:
+        """As :class:`Advance` says."""
+        lowered = self._step.lower(state, *self._data(epoch), np.int32(start))
+        self._step = lowered.compile()
+
+    def __call__(
+        self, state: TrainState, epoch: int, start: int, stop: int
+    ) -> TrainState:
+        """As :class:`Advance` says."""
+        data = self._data(epoch)
+        for index in range(start, stop):
+            state = self._step(state, *data, np.int32(index))
+        return state
+
+
+class _Stream:
+    """Batches from the host; the next is fetched while a step runs."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: optax.GradientTransformation,
+        points: Points,
+        source: StreamSource,
+        seed: int,
+    ):
+        self._source = source
+        self._seed = np.uint32(seed)
+        self._at = (0, 0)
+        self._batches: Iterator[tuple[np.ndarray, ...]] = iter(())
+        step = make_step(problem, optimizer, points)
+
+        def keyed(state, batch, seed, epoch, index):
+            key = step_key(seed, epoch, index)
+            return step(state, batch, index, jax.random.split(key)[1])
+
+        self._step: Any = jax.jit(keyed, donate_argnums=0)
+
+    def compile(self, state: TrainState, epoch: int, start: int) -> None:
+        """As :class:`Advance` says; the first batch is looked at, not used up."""
+        batches = self._from(epoch, start)
+        first = next(batches)
+        self._batches = itertools.chain([first], batches)
+        numbers = (self._seed, np.uint32(epoch), np.int32(start))
+        self._step = self._step.lower(state, first, *numbers).compile()
+
+    def __call__(
+        self, state: TrainState, epoch: int, start: int, stop: int
+    ) -> TrainState:
+        """As :class:`Advance` says."""
+        batches = self._from(epoch, start)
+        for index in range(start, stop):
+            batch = next(batches)
+            numbers = (self._seed, np.uint32(epoch), np.int32(index))
+            state = self._step(state, batch, *numbers)
+        self._at = (epoch, stop)
+        return state
+
+    def _from(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, ...]]:
+        if self._at != (epoch, start):
+            self._batches = self._source.batches(epoch, start)
+            self._at = (epoch, start)
+        return self._batches
+
+    def batches_aside(self, count: int) -> Iterator[Any]:
+        """As :class:`Advance` says."""
+        epochs = itertools.count(_ASIDE)
+        endless = itertools.chain.from_iterable(
+            self._source.batches(epoch, 0) for epoch in epochs
+        )
+        return itertools.islice(endless, count)

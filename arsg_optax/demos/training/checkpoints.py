@@ -1,0 +1,201 @@
+"""Checkpoints that survive: asynchronous, atomic, the last few kept, verified."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from arsg_optax.demos.errors import CheckpointError
+from arsg_optax.demos.training.steps import TrainState
+
+_MARGIN = 1.1  # Of the disk space, for what orbax writes beside the arrays.
+# Of one that a killed process left half written.
+_UNFINISHED = "*orbax-checkpoint-tmp*"
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held.
+
+    Attributes:
+        state: on the device.
+        epoch: from 1.
+        step: steps of the epoch that are done.
+        seconds: that the run had taken.
+        skipped: of newer checkpoints that could not be read, a message each.
+    """
+
+    state: TrainState
+    epoch: int
+    step: int
+    seconds: float
+    skipped: tuple[str, ...]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Each is written beside its final place and renamed, so a process that is killed
+    leaves only whole ones. Each carries a checksum over all bits of the state.
+
+    Args:
+        directory: of the run's checkpoints.
+        keep: how many of the newest are kept.
+    """
+
+    def __init__(self, directory: Path, keep: int = 3):
+        self._directory = directory.absolute()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for left in self._directory.glob(_UNFINISHED):
+            shutil.rmtree(left, ignore_errors=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._snapshot: Callable[[TrainState], Any] = jax.jit(_snapshot)
+
+    def save(
+        self, state: TrainState, *, epoch: int, step: int, total: int, seconds: float
+    ) -> None:
+        """Starts to write a checkpoint, and returns once the state may change.
+
+        Args:
+            state: of the run.
+            epoch: from 1.
+            step: steps of the epoch that are done.
+            total: steps of the run that are done, the checkpoint's name.
+            seconds: that the run took so far.
+
+        Raises:
+            CheckpointError: if there is no room for it, or if it or the one before
+                could not be written.
+        """
+        if total in self._manager.all_steps():
+            return
+        self._check_room(state, total)
+        # A copy, because the next step gives the state's buffers away.
+        copy, checksum = self._snapshot(state)
+        position = {
+            "epoch": epoch,
+            "step": step,
+            "seconds": seconds,
+            "checksum": int(checksum),
+        }
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(copy), position=ocp.args.JsonSave(position)
+        )
+        self._guarded(lambda: self._manager.save(total, args=arguments), total)
+
+    def wait(self) -> None:
+        """Waits until all is written.
+
+        Raises:
+            CheckpointError: if it could not be.
+        """
+        self._guarded(self._manager.wait_until_finished, None)
+
+    def restore(self, like: TrainState) -> Restored | None:
+        """The newest checkpoint that is whole, None if there is none at all.
+
+        Newer ones that are damaged are removed.
+
+        Args:
+            like: a state of the same structure.
+
+        Raises:
+            CheckpointError: if there are checkpoints and none can be read.
+        """
+        skipped: list[str] = []
+        damaged: list[int] = []
+        for total in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self._read(total, like)
+            # Orbax and its readers raise many kinds of errors, plain Exception too.
+            except Exception as error:
+                reason = f"{error}".splitlines()[0][:120]
+                skipped.append(f"the checkpoint of step {total} is damaged: {reason}")
+                damaged.append(total)
+                continue
+            for step in damaged:
+                self._manager.delete(step)
+            return restored._replace(skipped=tuple(skipped))
+        if skipped:
+            raise CheckpointError(
+                f"no checkpoint in {self._directory} can be read: {'; '.join(skipped)}"
+                "; start the run anew in another directory"
+            )
+        return None
+
+    def last(self) -> int | None:
+        """Steps of the newest checkpoint, None without one."""
+        return self._manager.latest_step()
+
+    def close(self) -> None:
+        """Ends the writing threads."""
+        self._manager.close()
+
+    def _read(self, total: int, like: TrainState) -> Restored:
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        found: Any = self._manager.restore(
+            total,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract),
+                position=ocp.args.JsonRestore(),
+            ),
+        )
+        # Optax's states and the loop's are buffers to be given away: copies of what
+        # the reader may hold on to.
+        state, checksum = self._snapshot(found.state)
+        if int(checksum) != found.position["checksum"]:
+            raise ValueError("its checksum does not fit its arrays")
+        position = found.position
+        numbers = position["epoch"], position["step"], position["seconds"]
+        return Restored(state, *numbers, ())
+
+    def _check_room(self, state: TrainState, total: int) -> None:
+        needed = _MARGIN * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise self._error(
+                total,
+                f"it needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free",
+            )
+
+    def _guarded(self, action: Callable[[], Any], total: int | None) -> None:
+        try:
+            action()
+        # The writing thread's errors arrive here, of many kinds.
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            raise self._error(total, reason) from error
+
+    def _error(self, total: int | None, reason: str) -> CheckpointError:
+        which = "a checkpoint" if total is None else f"the checkpoint of step {total}"
+        last = self.last()
+        kept = "there is none before" if last is None else f"step {last}'s is kept"
+        return CheckpointError(
+            f"{which} could not be written to {self._directory}: {reason}; {kept}. "
+            "Make room on the disk, then go on with arsg train --resume "
+            f"{self._directory.parent}"
+        )
+
+
+def _snapshot(state: TrainState) -> tuple[TrainState, jax.Array]:
+    checksum = sum(map(_leaf_checksum, jax.tree.leaves(state)), jnp.uint32(0))
+    return jax.tree.map(jnp.copy, state), checksum
+
+
+def _leaf_checksum(leaf: jax.Array) -> jax.Array:
+    """() uint32: the bits, each word weighted by an odd number of its place."""
+    if leaf.dtype == jnp.bool_:
+        words = leaf.astype(jnp.uint32)
+    else:
+        bits = jnp.dtype(f"uint{8 * leaf.dtype.itemsize}")
+        bits = jnp.uint32 if leaf.dtype.itemsize > 4 else bits
+        words = jax.lax.bitcast_convert_type(leaf, bits).astype(jnp.uint32)
+    words = words.reshape(-1)
+    places = jax.lax.iota(jnp.uint32, words.size)
+    # Neighbours get unrelated weights, so that exchanged values are noticed.
+    weights = (places * jnp.uint32(2654435769)) | jnp.uint32(1)
+    return jnp.sum(words * weights, dtype=jnp.uint32)

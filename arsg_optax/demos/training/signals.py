@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM as a request to stop soon."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+_WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Notes SIGINT and SIGTERM inside a `with` block.
+
+    The first is only noted; a second SIGINT raises `KeyboardInterrupt` at once. In
+    other threads than the main one, where Python takes no signals, nothing is noted.
+
+    Attributes:
+        signal: the one that came, None so far.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in _WATCHED:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number

@@ -1,0 +1,239 @@
+"""Where batches come from: arrays on the device, or a stream from the host."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arsg_optax.demos.data import Dataset, Split
+from arsg_optax.demos.text import TextSet, batchify
+from arsg_optax.demos.training.problems import Batch
+
+EVALUATION_BATCH = 2048
+
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def shuffle_key(seed: Any, epoch: Any) -> jax.Array:
+    """Key of an epoch's order, the same for every optimizer of one seed."""
+    return jax.random.fold_in(jax.random.key(seed), epoch)
+
+
+def step_key(seed: Any, epoch: Any, step: Any) -> jax.Array:
+    """Key of what is random in a step: crops, flips, dropout.
+
+    Epochs count down from the largest number, far from those of :func:`shuffle_key`.
+    """
+    from_above = jnp.uint32(2**32 - 1) - jnp.asarray(epoch, jnp.uint32)
+    return jax.random.fold_in(shuffle_key(seed, from_above), step)
+
+
+class EvaluationSet(NamedTuple):
+    """A set in batches of one size.
+
+    Attributes:
+        batches: `(inputs, labels, weights)` each; what fills up the last one has
+            weight 0. May be gone through many times.
+        prepare: makes the network's inputs of stored ones, traceable.
+    """
+
+    batches: Iterable[Batch]
+    prepare: Callable[[jax.Array], jax.Array]
+
+
+class ResidentSource(Protocol):
+    """A training set that stays on the device; batches are made inside `jit`."""
+
+    steps_per_epoch: int
+    arrays: Any
+
+    def order(self, key: jax.Array) -> Any:
+        """The order of an epoch, traceable."""
+        ...
+
+    def batch(self, arrays: Any, order: Any, step: Any, key: jax.Array) -> Batch:
+        """The batch of a step of the epoch, traceable."""
+        ...
+
+
+class ImageSource:
+    """Images on the device, shuffled anew each epoch.
+
+    Args:
+        split: what to train on.
+        batch_size: images a step; the incomplete last batch of an epoch is dropped,
+            other images each time.
+        prepare: makes the network's inputs of stored images.
+        augment: `augment(key, images)`, or None.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        prepare: Callable[[jax.Array], jax.Array],
+        augment: Augment | None = None,
+    ):
+        self.arrays = (jnp.asarray(split.images), jnp.asarray(split.labels))
+        self.steps_per_epoch = len(split.labels) // batch_size
+        self._batch_size = batch_size
+        self._prepare = prepare
+        self._augment = augment
+
+    def order(self, key: jax.Array) -> jax.Array:
+        """Rows `[steps, batch]`."""
+        steps = self.steps_per_epoch
+        order = jax.random.permutation(key, self.arrays[1].shape[0])
+        return order[: steps * self._batch_size].reshape(steps, self._batch_size)
+
+    def batch(self, arrays: Any, order: jax.Array, step: Any, key: jax.Array) -> Batch:
+        """Images and labels."""
+        rows = jax.lax.dynamic_index_in_dim(order, step, keepdims=False)
+        images, labels = (array[rows] for array in arrays)
+        images = self._prepare(images)
+        if self._augment is not None:
+            images = self._augment(key, images)
+        return images, labels
+
+
+class TextSource:
+    """Rows of contiguous text, read from left to right.
+
+    Args:
+        tokens: int32 `[n]`.
+        batch_size: rows.
+        length: tokens a step; the incomplete last step is dropped.
+    """
+
+    def __init__(self, tokens: np.ndarray, batch_size: int, length: int):
+        self.arrays = jnp.asarray(batchify(tokens, batch_size))
+        self.steps_per_epoch = (self.arrays.shape[1] - 1) // length
+        self._length = length
+
+    def order(self, key: jax.Array) -> None:
+        """None: text has an order of its own."""
+        del key
+
+    def batch(self, arrays: jax.Array, order: None, step: Any, key: jax.Array) -> Batch:
+        """Tokens and the tokens after each, `[batch, length]`."""
+        del order, key
+        start = step * self._length
+        window = jax.lax.dynamic_slice_in_dim(arrays, start, self._length + 1, axis=1)
+        return window[:, :-1], window[:, 1:]
+
+
+class StreamSource(NamedTuple):
+    """Batches from the host.
+
+    Attributes:
+        steps_per_epoch: their number.
+        batches: `batches(epoch, start)` iterates over an epoch's batches, NumPy
+            arrays, from step `start` on; the same ones each time.
+        close: ends worker processes.
+    """
+
+    steps_per_epoch: int
+    batches: Callable[[int, int], Iterator[tuple[np.ndarray, ...]]]
+    close: Callable[[], None] = lambda: None
+
+
+Source = ResidentSource | StreamSource
+
+
+def resident(source: Source) -> ResidentSource:
+    """The source, if its data stay on the device.
+
+    Raises:
+        TypeError: if it is a stream.
+    """
+    if isinstance(source, StreamSource):
+        raise TypeError("source must stay on the device, got a stream")
+    return source
+
+
+def evaluation_images(
+    split: Split, prepare: Callable[[jax.Array], jax.Array], limit: int | None = None
+) -> EvaluationSet:
+    """A split's images, or the first `limit` of them, in equal batches."""
+    images, labels = split.images[:limit], split.labels[:limit]
+    count = -(-len(labels) // EVALUATION_BATCH)
+    size = -(-len(labels) // count)
+    missing = count * size - len(labels)
+    weights = np.ones(len(labels), np.float32)
+
+    def batched(array: np.ndarray) -> list[jax.Array]:
+        padding = np.zeros((missing, *array.shape[1:]), array.dtype)
+        whole = np.concatenate([array, padding]) if missing else array
+        return [jnp.asarray(part) for part in np.split(whole, count)]
+
+    batches = zip(*map(batched, (images, labels, weights)), strict=True)
+    return EvaluationSet(tuple(batches), prepare)
+
+
+def evaluation_text(tokens: np.ndarray, batch_size: int, length: int) -> EvaluationSet:
+    """Text in rows, cut into steps of `length` tokens; the rest is dropped.
+
+    Raises:
+        ValueError: if there is not one whole step.
+    """
+    rows = batchify(tokens, batch_size)
+    steps = (rows.shape[1] - 1) // length
+    if steps < 1:
+        raise ValueError(
+            f"tokens must hold {batch_size} rows of {length + 1}, got {tokens.size}"
+        )
+
+    batches = []
+    for start in range(0, steps * length, length):
+        window = jnp.asarray(rows[:, start : start + length + 1])
+        inputs, labels = window[:, :-1], window[:, 1:]
+        batches.append((inputs, labels, jnp.ones(labels.shape, jnp.float32)))
+    return EvaluationSet(tuple(batches), lambda tokens: tokens)
+
+
+class Sources(NamedTuple):
+    """All that a run reads.
+
+    Attributes:
+        train: the source of training batches.
+        train_evaluation: the training set, or a part of it, for evaluation.
+        test: the test or validation set.
+    """
+
+    train: Source
+    train_evaluation: EvaluationSet
+    test: EvaluationSet
+
+    def close(self) -> None:
+        """Ends worker processes, where there are any."""
+        if isinstance(self.train, StreamSource):
+            self.train.close()
+
+
+def image_sources(
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    prepare: Callable[[jax.Array], jax.Array] = lambda images: images,
+    augment: Augment | None = None,
+    limit: int | None = None,
+) -> Sources:
+    """Sources of an image set; `limit` training images are evaluated (None: all)."""
+    return Sources(
+        ImageSource(dataset.train, batch_size, prepare, augment),
+        evaluation_images(dataset.train, prepare, limit),
+        evaluation_images(dataset.test, prepare),
+    )
+
+
+def text_sources(
+    text: TextSet, batch_size: int, length: int, limit: int | None = None
+) -> Sources:
+    """Sources of a text; `limit` training tokens are evaluated (None: all)."""
+    return Sources(
+        TextSource(text.train, batch_size, length),
+        evaluation_text(text.train[:limit], batch_size, length),
+        evaluation_text(text.validation, batch_size, length),
+    )

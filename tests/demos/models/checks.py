@@ -1,0 +1,143 @@
+"""What is asked of every vision network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+Make = Callable[..., nnx.Module]
+Reference = Callable[[np.ndarray, Any, bool], np.ndarray]
+
+
+def parameter_count(make: Make) -> int:
+    """Trained numbers of the network, which is never allocated."""
+    params = nnx.state(abstract(make), nnx.Param)
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def abstract(make: Make, **options: Any) -> Any:
+    """The module with shapes and dtypes in place of arrays."""
+    return nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0), **options))
+
+
+def rngs() -> nnx.Rngs:
+    """A source whose draws compile in a fifth of the default one's time."""
+    return nnx.Rngs(jax.random.key(0, impl="rbg"))
+
+
+def randomized(make: Make, seed: int = 0) -> Any:
+    """The module with parameters and running statistics that no initializer gives.
+
+    The initializers are not run, as compiling them takes a second a shape.
+    """
+    random = np.random.default_rng(seed)
+
+    def draw(path: tuple[Any, ...], shape: tuple[int, ...]) -> np.ndarray:
+        if path[-1] == "var":
+            return random.uniform(0.5, 2.0, shape)
+        fan_in = np.prod(shape[:-1]) if path[-1] == "kernel" else 1.0
+        return random.normal(size=shape) / np.sqrt(fan_in)
+
+    module = abstract(make)
+    drawn = [
+        (path, leaf.replace(jnp.asarray(draw(path, leaf.shape), leaf.dtype)))
+        for path, leaf in nnx.to_flat_state(nnx.state(module))
+    ]
+    nnx.update(module, nnx.from_flat_state(drawn))
+    return module
+
+
+def assert_follows(
+    make: Make,
+    reference: Reference,
+    shape: tuple[int, ...],
+    modes: tuple[bool, ...] = (True, False),
+    tolerance: float = 1e-5,
+) -> None:
+    """Compares with `reference(x, arrays, train)`, in training and in evaluation."""
+    x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    for train in modes:
+        # Anew for each mode, as a pass in training moves the running statistics.
+        module = randomized(make)
+        expected = reference(x.astype(np.float64), _arrays(module), train)
+        module.train() if train else module.eval()
+        got = nnx.jit(lambda module, x: module(x))(module, x)
+        assert (got.shape, got.dtype) == (expected.shape, jnp.float32)
+        limit = tolerance * np.max(np.abs(expected))
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=limit)
+
+
+def assert_dtypes(make: Make, image: tuple[int, ...]) -> None:
+    """Scores follow `dtype`, parameters `param_dtype`, statistics are float32."""
+    for dtype, param_dtype in (
+        (jnp.float32, jnp.float32),
+        (jnp.bfloat16, jnp.float32),
+        (jnp.bfloat16, jnp.bfloat16),
+    ):
+        model = abstract(make, classes=7, dtype=dtype, param_dtype=param_dtype)
+        images = jax.ShapeDtypeStruct((2, *image), jnp.float32)
+        scores, params, statistics = nnx.eval_shape(_forward, model, images)
+        assert (scores.shape, scores.dtype) == ((2, 7), dtype)
+        assert _dtypes(params) == {jnp.dtype(param_dtype)}
+        assert _dtypes(statistics) == {jnp.dtype(jnp.float32)}
+
+
+def assert_small_dense_layer(make: Make) -> None:
+    """The layer `last` has weights of standard deviation 0.01 and no biases yet."""
+    # Under jit all other layers' initial values are dropped before they are compiled.
+    last = nnx.jit(lambda: nnx.to_pure_dict(nnx.state(make(rngs=rngs()).last)))()
+    kernel, bias = last["kernel"], last["bias"]
+    # A standard deviation of n normal numbers is uncertain by 1 / sqrt(2 n) of it.
+    np.testing.assert_allclose(kernel.std(), 0.01, rtol=4 / np.sqrt(2 * kernel.size))
+    np.testing.assert_array_equal(bias, np.zeros_like(bias))
+
+
+def training_losses(
+    make: Make, image: tuple[int, ...], classes: int = 3, steps: int = 20
+) -> list[float]:
+    """Losses before each of some Adam steps on four random images.
+
+    Of `image` a few pixels must be left at the end of the network: normalized over four
+    numbers a channel, a network as deep as MobileNetV2 does not train smoothly.
+    """
+
+    @nnx.jit
+    def start():
+        model = make(classes=classes, rngs=rngs())
+        return model, nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+
+    images = jax.random.normal(rngs()(), (4, *image))
+    labels = jnp.arange(4) % classes
+
+    @nnx.jit
+    def step(model, optimizer):
+        def loss(model):
+            return optax.softmax_cross_entropy_with_integer_labels(
+                model(images), labels
+            ).mean()
+
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, gradients)
+        return value
+
+    model, optimizer = start()
+    return [float(step(model, optimizer)) for _ in range(steps)]
+
+
+def _forward(model: Any, images: jax.Array) -> tuple[jax.Array, Any, Any]:
+    scores = model(images)
+    _, params, statistics, _ = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    return scores, params, statistics
+
+
+def _arrays(module: nnx.Module) -> Any:
+    arrays = nnx.to_pure_dict(nnx.state(module))
+    return jax.tree.map(lambda leaf: np.array(leaf, np.float64), arrays)
+
+
+def _dtypes(state: Any) -> set[Any]:
+    return {leaf.dtype for leaf in jax.tree.leaves(state)}
