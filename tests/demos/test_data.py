@@ -330,7 +330,8 @@ def test_cifar10_is_complete():
     for split, count in ((loaded.train, 5_000), (loaded.test, 1_000)):
         assert split.images.dtype == np.uint8
         assert list(np.bincount(split.labels)) == [count] * 10
-    # Published for the original images, of which there may be re-encodings here.
+    # Those of the original images; JPEG re-encodings keep the mean, and about half a
+    # percent of the deviation is lost with their finest detail.
     shift, factor = loaded.scaling
-    assert shift / 255 == pytest.approx(0.4734, abs=1e-3)
-    assert 1 / (255 * factor) == pytest.approx(0.2516, abs=1e-3)
+    assert shift / 255 == pytest.approx(0.4734, rel=1e-3)
+    assert 1 / (255 * factor) == pytest.approx(0.2516, rel=1e-2)

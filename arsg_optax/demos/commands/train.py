@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
+from rich.console import Console
+
 from arsg_optax.demos.commands._shared import (
     make_console,
     make_directory,
@@ -16,8 +18,8 @@ from arsg_optax.demos.commands._shared import (
 )
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.report.terminal import print_table
-from arsg_optax.demos.results import Outcome
+from arsg_optax.demos.report.summary import format_loss
+from arsg_optax.demos.results import Outcome, Run
 from arsg_optax.demos.tasks import TASKS
 from arsg_optax.demos.tasks.task import DTYPES
 from arsg_optax.demos.train_progress import TrainProgress
@@ -211,9 +213,28 @@ def _described(arguments: Sequence[str]) -> str | None:
     return "\n\n".join(lines)
 
 
-def _report(console, result: Result) -> int:
+def _summary(run: Run) -> list[str]:
+    """The last epoch's scores, at each of the optimizer's points."""
+    if not run.rows:
+        return []
+    row = run.rows[-1]
+
+    def line(point: str, train: float, test: float, accuracy: float) -> str:
+        return (
+            f"at {point}: train loss {format_loss(train)}, test loss "
+            f"{format_loss(test)}, test accuracy {100 * accuracy:.2f} %"
+        )
+
+    y = row.whole_train_loss_y, row.test_loss_y, row.test_accuracy_y
+    x = row.whole_train_loss_x, row.test_loss_x, row.test_accuracy_x
+    lines = [line("y, the held parameters", *y)]
+    return [*lines, line(f"x, the {run.own_point}", *x)] if run.has_own_point else lines
+
+
+def _report(console: Console, result: Result) -> int:
     run = result.run
-    print_table(console, "", [run])
+    for line in _summary(run):
+        console.print(line, highlight=False)
     again = shlex.join(["arsg", "train", "--resume", str(result.directory)])
     if run.outcome is Outcome.INTERRUPTED:
         print(

@@ -1,5 +1,6 @@
 """Checkpoints that survive: asynchronous, atomic, the last few kept, verified."""
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -132,8 +133,13 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def close(self) -> None:
-        """Ends the writing threads."""
-        self._manager.close()
+        """Ends the writing threads.
+
+        An error of theirs is not raised again: :meth:`wait` has told of it, or another
+        error is under way.
+        """
+        with contextlib.suppress(Exception):
+            self._manager.close()
 
     def _read(self, total: int, like: TrainState) -> Restored:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)

@@ -1,11 +1,14 @@
 """What a run writes down: JSON lines, and TensorBoard's event files."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 from tensorboardX import SummaryWriter
+
+from arsg_optax.demos.errors import CheckpointError
 
 METRICS = "metrics.jsonl"
 _EVENTS = "tensorboard"
@@ -25,6 +28,7 @@ class Logs:
     """
 
     def __init__(self, directory: Path, epoch: int = 1, total: int = 0):
+        self._directory = directory
         path = directory / METRICS
         kept = [
             line
@@ -46,19 +50,31 @@ class Logs:
     def write(
         self, event: str, epoch: int, total: int, numbers: dict[str, Any]
     ) -> None:
-        """Writes one line, at once, and its numbers as scalars."""
+        """Writes one line, at once, and its numbers as scalars.
+
+        Raises:
+            CheckpointError: if the disk is full.
+        """
         shown = {name: _finite(value) for name, value in numbers.items()}
         line = {"event": event, "epoch": epoch, "total_step": total, **shown}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for name, value in numbers.items():
-            if isinstance(value, int | float):
-                self._events.add_scalar(f"{event}/{name}", value, total)
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            for name, value in numbers.items():
+                if isinstance(value, int | float) and math.isfinite(value):
+                    self._events.add_scalar(f"{event}/{name}", value, total)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self._directory / METRICS} could not be written to: {error}. Make "
+                f"room on the disk, then go on with arsg train --resume "
+                f"{self._directory}"
+            ) from error
 
     def close(self) -> None:
-        """Closes the files."""
-        self._file.close()
-        self._events.close()
+        """Closes the files; what a full disk does not take is lost."""
+        for file in (self._file, self._events):
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

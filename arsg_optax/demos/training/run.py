@@ -226,8 +226,8 @@ class _Session:
             self._checkpoints.wait()
         finally:
             logs.close()
-            self._checkpoints.close()
             self._setup.sources.close()
+            self._checkpoints.close()
         return Result(self._run, trainer, self._directory, stop.signal)
 
     def _loop(self, logs: Logs, stop: StopRequest) -> Outcome:

