@@ -17,16 +17,17 @@ In Flax Linen, with the `TrainState` of :mod:`arsg_optax.demos.linen`::
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import core, nnx
 
 from arsg_optax.evaluation import eval_params
 
 BATCHES = 50
-_PROBE = 1024.0  # Much larger than statistics, and a power of two.
+_PROBE = 1024.0  # A power of two: an update that changes nothing keeps exactly 1.
 
 Statistics = Any
 
@@ -46,17 +47,17 @@ def recomputed_statistics(
 
     Args:
         update: `update(statistics, batch)`, the running statistics after a forward
-            pass in training mode.
+            pass in training mode. It is given statistics of float32 at least.
         statistics: tree of float arrays, for its structure, shapes and dtypes.
-        batches: at least `at_least` of them, all are used.
+        batches: at least `at_least` of them, all are used, with equal weight.
         at_least: below it, a mean is thought too noisy.
 
     Returns:
         Tree as `statistics`.
 
     Raises:
-        ValueError: if there are too few batches, or if `update` leaves statistics as
-            they are, which a forward pass in evaluation mode does.
+        ValueError: if there are too few batches, or if `update` leaves some statistics
+            as they are, which a forward pass in evaluation mode does.
     """
     if not jax.tree.leaves(statistics):
         return statistics
@@ -64,8 +65,8 @@ def recomputed_statistics(
     first = next(iterator, None)
     if first is None:
         raise ValueError(_too_few(0, at_least))
-    zeros = jax.tree.map(jnp.zeros_like, statistics)
-    remembered = _momenta(update, zeros, first)
+    zeros = jax.tree.map(_wide_zeros, statistics)
+    kept = _kept_shares(update, zeros, first)
     total, count = zeros, 0
     for batch in itertools.chain([first], iterator):
         total = jax.tree.map(jnp.add, total, update(zeros, batch))
@@ -73,38 +74,53 @@ def recomputed_statistics(
     if count < at_least:
         raise ValueError(_too_few(count, at_least))
 
-    def mean(total: jax.Array, momentum: jax.Array) -> jax.Array:
-        return (total / ((1 - momentum) * count)).astype(total.dtype)
+    def mean(old: jax.Array, total: jax.Array, kept: jax.Array) -> jax.Array:
+        return (total / ((1 - kept) * count)).astype(old.dtype)
 
-    return jax.tree.map(mean, total, remembered)
+    return jax.tree.map(mean, statistics, total, kept)
+
+
+def _wide_zeros(statistic: jax.Array) -> jax.Array:
+    # In bfloat16 neither a share of 0.99 nor a sum of 50 batches has enough digits.
+    return jnp.zeros_like(
+        statistic, dtype=jnp.promote_types(statistic.dtype, jnp.float32)
+    )
 
 
 def _too_few(count: int, at_least: int) -> str:
     return (
-        f"batches must be at least {at_least}, got {count}; pass more of the training "
-        "set, or state with at_least= that fewer will do"
+        f"batches must be at least {max(at_least, 1)}, got {count}; pass more of the "
+        "training set, or state with at_least= that fewer will do"
     )
 
 
-def _momenta(
+def _kept_shares(
     update: Callable[[Statistics, Any], Statistics], zeros: Statistics, batch: Any
 ) -> Statistics:
     """The share of the old statistics that an update keeps, of each array."""
-    probes = jax.tree.map(lambda zero: jnp.full_like(zero, _PROBE), zeros)
-    low, high = update(zeros, batch), update(probes, batch)
 
-    def momentum(low: jax.Array, high: jax.Array) -> jax.Array:
-        kept = (high.astype(jnp.float32) - low.astype(jnp.float32)) / _PROBE
-        return jnp.median(kept).astype(low.dtype)
+    def probe(low: jax.Array) -> jax.Array:
+        # The larger it is, the less of it is lost when the batch's own is added.
+        return jnp.full_like(low, _PROBE * jnp.maximum(jnp.max(jnp.abs(low)), 1))
 
-    momenta = jax.tree.map(momentum, low, high)
-    if any(float(leaf) > 0.9999 for leaf in jax.tree.leaves(momenta)):
+    def share(low: jax.Array, high: jax.Array, probe: jax.Array) -> jax.Array:
+        return jnp.median((high - low) / probe)
+
+    low = update(zeros, batch)
+    probes = jax.tree.map(probe, low)
+    shares = jax.tree.map(share, low, update(probes, batch), probes)
+    unchanged = [
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shares)
+        if leaf >= 1
+    ]
+    if unchanged:
         raise ValueError(
-            "update must change the statistics, got the same ones back; run the "
-            "forward pass in training mode (model.train(), or train=True and "
-            "mutable=['batch_stats'])"
+            "update must change all statistics, got the same ones back at "
+            f"{', '.join(unchanged)}; run the forward pass through all layers and in "
+            "training mode (model.train(), or train=True and mutable=['batch_stats'])"
         )
-    return momenta
+    return shares
 
 
 def _call(model: Any, batch: Any) -> Any:
@@ -124,7 +140,7 @@ def at_iterate(
 
     Everything that the model held is put back at the end, also after an error: the
     parameters, the running statistics, all other variables, and the modes of its
-    layers.
+    layers. Running statistics are gathered with dropout off, as they are used.
 
     Args:
         model: a Flax NNX module; it is changed in place for the block.
@@ -132,7 +148,8 @@ def at_iterate(
             optimizer initialised with ``nnx.state(model, nnx.Param)``.
         batches: training inputs, from which running statistics are gathered at the
             iterate. Not looked at where the model has no `nnx.BatchStat`.
-        forward: `forward(model, batch)`, a forward pass.
+        forward: `forward(model, batch)`, a forward pass. It is compiled once for a
+            function, so pass the same one each time rather than a new lambda.
         at_least: the least number of batches.
 
     Yields:
@@ -144,10 +161,11 @@ def at_iterate(
     """
     graph, held = nnx.split(model)
     held = jax.tree.map(jnp.copy, held)
-    opt_state = getattr(optimizer, "opt_state", optimizer)
+    opt_state, trained = optimizer, nnx.Param
+    if isinstance(optimizer, nnx.Optimizer):
+        opt_state, trained = optimizer.opt_state, optimizer.wrt
     try:
-        params = nnx.state(model, nnx.Param)
-        nnx.update(model, eval_params(opt_state, params))
+        nnx.update(model, eval_params(opt_state, nnx.state(model, trained)))
         _gather(model, batches, forward, at_least)
         model.eval()
         yield model
@@ -161,32 +179,39 @@ def _gather(
     forward: Callable[[Any, Any], Any],
     at_least: int,
 ) -> None:
-    statistics = nnx.state(model, nnx.BatchStat)
-    model.train()
-    graph, _, rest = nnx.split(model, nnx.BatchStat, ...)
+    model.eval()
+    model.set_attributes(use_running_average=False, raise_if_not_found=False)
+    graph, statistics, rest = nnx.split(model, nnx.BatchStat, ...)
 
-    @jax.jit
-    def update(statistics: Statistics, batch: Any, rest: Any) -> Statistics:
-        copy = nnx.merge(graph, statistics, rest, copy=True)
-        forward(copy, batch)
-        return nnx.state(copy, nnx.BatchStat)
-
-    def at_parameters(statistics: Statistics, batch: Any) -> Statistics:
-        return update(statistics, batch, rest)
+    def update(statistics: Statistics, batch: Any) -> Statistics:
+        return _updated(statistics, batch, rest, graph=graph, forward=forward)
 
     nnx.update(
-        model,
-        recomputed_statistics(at_parameters, statistics, batches, at_least=at_least),
+        model, recomputed_statistics(update, statistics, batches, at_least=at_least)
     )
+
+
+# Here and not inside, so that an evaluation each epoch compiles once.
+@partial(jax.jit, static_argnames=("graph", "forward"))
+def _updated(
+    statistics: Statistics,
+    batch: Any,
+    rest: Any,
+    *,
+    graph: Any,
+    forward: Callable[[Any, Any], Any],
+) -> Statistics:
+    copy = nnx.merge(graph, statistics, rest, copy=True)
+    forward(copy, batch)
+    return nnx.state(copy, nnx.BatchStat)
 
 
 def _restore(model: nnx.Module, before: nnx.Module) -> None:
     """Puts variables and the layers' modes back."""
     nnx.update(model, nnx.state(before))
-    for (path, module), (_, old) in zip(
+    for (_, module), (_, old) in zip(
         nnx.iter_modules(model), nnx.iter_modules(before), strict=True
     ):
-        del path
         for mode in ("use_running_average", "deterministic"):
             if hasattr(old, mode):
                 setattr(module, mode, getattr(old, mode))
@@ -223,21 +248,30 @@ def iterate_variables(
     statistics = getattr(state, "batch_stats", None)
     if not statistics:
         return {"params": params}
-    run = forward or (
-        lambda variables, batch, mutable: state.apply_fn(
-            variables, batch, train=True, mutable=mutable
+
+    def update(statistics: Statistics, batch: Any) -> Statistics:
+        return _updated_linen(
+            statistics, batch, params, apply_fn=state.apply_fn, forward=forward
         )
-    )
 
-    @jax.jit
-    def update(params: Any, statistics: Statistics, batch: Any) -> Statistics:
-        variables = {"params": params, "batch_stats": statistics}
-        return run(variables, batch, mutable=["batch_stats"])[1]["batch_stats"]
-
-    def at_parameters(statistics: Statistics, batch: Any) -> Statistics:
-        return update(params, statistics, batch)
-
+    # Linen hands back plain dictionaries, whatever it was given.
     gathered = recomputed_statistics(
-        at_parameters, statistics, batches, at_least=at_least
+        update, core.unfreeze(statistics), batches, at_least=at_least
     )
     return {"params": params, "batch_stats": gathered}
+
+
+@partial(jax.jit, static_argnames=("apply_fn", "forward"))
+def _updated_linen(
+    statistics: Statistics,
+    batch: Any,
+    params: Any,
+    *,
+    apply_fn: Callable[..., Any],
+    forward: Callable[..., Any] | None,
+) -> Statistics:
+    variables = {"params": params, "batch_stats": statistics}
+    run = forward or partial(apply_fn, train=True)
+    return core.unfreeze(run(variables, batch, mutable=["batch_stats"])[1])[
+        "batch_stats"
+    ]

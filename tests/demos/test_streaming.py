@@ -86,7 +86,7 @@ def test_evaluation_of_a_part_spreads_it():
 
 # grain's worker processes import this package anew, which takes seconds.
 WORKERS = """
-import multiprocessing, pathlib, sys, time, warnings
+import gc, multiprocessing, pathlib, sys, time, warnings
 import numpy as np
 from arsg_optax.demos import imagenet
 from arsg_optax.demos.errors import DataError
@@ -96,6 +96,8 @@ def arguments(workers, start=0):
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
+    # So that nothing is in order only because memory happens to be collected.
+    gc.disable()
     train, validation = imagenet.load_imagenet(pathlib.Path(sys.argv[1]))
     broken = pathlib.Path(train.files[5])
     whole = broken.read_bytes()

@@ -58,7 +58,7 @@ class BatchNorm(nnx.BatchNorm):
             factor = scale * jax.lax.rsqrt(variance + self.epsilon)
             normalized = _affine(x.astype(jnp.float32), factor, bias - mean * factor)
         else:
-            normalized, mean, variance = _normalize(x, scale, bias, self.epsilon)
+            normalized, mean, variance = normalize(x, scale, bias, self.epsilon)
             self._remember(self.mean, mean)
             self._remember(self.var, variance)
         return normalized.astype(self.dtype or x.dtype)
@@ -80,7 +80,7 @@ def _normalized(
     return _forward(x, scale, bias, epsilon)[0]
 
 
-_normalize = jax.custom_vjp(_normalized, nondiff_argnums=(3,))
+normalize = jax.custom_vjp(_normalized, nondiff_argnums=(3,))
 
 
 def _forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float):
@@ -122,4 +122,4 @@ def _affine(x: jax.Array, slope: jax.Array, offset: jax.Array | None = None):
     return scaled if offset is None else scaled + offset.reshape(shape)
 
 
-_normalize.defvjp(_forward, _backward)
+normalize.defvjp(_forward, _backward)

@@ -1,6 +1,7 @@
 """Batch normalization against Flax's and NumPy, and the pooling of tiles."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -156,7 +157,7 @@ class TestBfloat16:
             assert_close(got[index : index + 1], wanted[index : index + 1], tolerance)
 
     def test_parameters_in_bfloat16(self):
-        made = layer(param_dtype=jnp.bfloat16)
+        made: Any = layer(param_dtype=jnp.bfloat16)
         assert made.scale[...].dtype == made.bias[...].dtype == jnp.bfloat16
         assert made.mean[...].dtype == made.var[...].dtype == jnp.float32
         x, weights = normal((24, 5)), normal((24, 5), seed=1)
