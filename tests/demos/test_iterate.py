@@ -243,7 +243,7 @@ def test_an_optimizer_without_observation(batches):
 def test_the_examples_of_the_docstring(batches):
     blocks = [
         textwrap.dedent(block.split("\n\nIn ")[0])
-        for block in iterate.__doc__.split("::\n")[1:]
+        for block in str(iterate.__doc__).split("::\n")[1:]
     ]
     model = Network()
     names = {

@@ -1,6 +1,7 @@
 """The training state for Linen: the loss reaches the optimizer."""
 
 import textwrap
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from flax.training import train_state
 import arsg_optax
 from arsg_optax.demos.iterate import iterate_variables
 from arsg_optax.demos.linen import TrainState
-from tests.demos.twins import LinenNetwork, random_batches
+from tests.demos.twins import LinenNetwork, linen_state, random_batches
 
 # Boosts after three windows of eight steps with a flat loss.
 FIRST = 24
@@ -64,10 +65,10 @@ def test_without_the_loss_it_is_asked_for():
 
 
 def test_flax_s_own_has_no_way_to_pass_it():
-    solver = arsg_optax.arsgb(0.1, **ARGUMENTS)
-    state = train_state.TrainState.create(apply_fn=None, params=jnp.ones(3), tx=solver)
+    solver, params = arsg_optax.arsgb(0.1, **ARGUMENTS), {"a": jnp.ones(3)}
+    state = train_state.TrainState.create(apply_fn=None, params=params, tx=solver)
     with pytest.raises(ValueError, match="value must be the loss"):
-        state.apply_gradients(grads=state.params, value=jnp.float32(1))
+        state.apply_gradients(grads=params, value=jnp.float32(1))
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -99,7 +100,7 @@ def test_fields_that_are_replaced():
         kept.apply_gradients(grads=state.params, batch_statistics=after)
 
 
-def test_it_is_compiled_once_and_scanned():
+def test_inside_scan():
     state = make(arsg_optax.arsgb(0.1, **ARGUMENTS), batch_stats={"mean": jnp.zeros(2)})
     state = state.replace(step=jnp.zeros((), jnp.int32))
 
@@ -111,28 +112,35 @@ def test_it_is_compiled_once_and_scanned():
     state, seen = jax.lax.scan(step, state, jnp.ones(FIRST + 6))
     assert [int(n) for n in seen] == [0] * (FIRST - 1) + [1] * 7
     assert int(state.step) == FIRST + 6
-    np.testing.assert_array_equal(state.batch_stats["mean"], FIRST + 6.0)
+    statistics: Any = state.batch_stats
+    np.testing.assert_array_equal(statistics["mean"], FIRST + 6.0)
 
 
 def test_the_example_of_the_docstring():
     block = TrainState.__doc__.split("Use::\n\n")[1].split("\n\n    :func:")[0]
-    model, images = LinenNetwork(), random_batches(1)[0]
-    labels = jnp.arange(8) % 2
-    variables = model.init(jax.random.key(0), images, train=True)
-    names = {
-        "TrainState": TrainState,
-        "jax": jax,
-        "arsgb": arsg_optax.arsgb,
-        "cross_entropy": lambda logits, labels: (
-            optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        ),
-        **{"model": model, "variables": variables},
-        **{"images": images, "labels": labels},
-    }
-    exec(textwrap.dedent(block), names)
-    state = names["state"]
+    model, images, start = LinenNetwork(), random_batches(1)[0], linen_state(steps=0)
+    variables = {"params": start.params, "batch_stats": start.batch_stats}
+
+    def cross_entropy(logits, labels):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    def run(variables, images):
+        names = {
+            "TrainState": TrainState,
+            "arsgb": arsg_optax.arsgb,
+            "cross_entropy": cross_entropy,
+            "images": images,
+            "jax": jax,
+            "labels": jnp.arange(8) % 2,
+            "model": model,
+            "variables": variables,
+        }
+        exec(textwrap.dedent(block), names)
+        return names["state"]
+
+    state = jax.jit(run)(variables, images)
     assert int(state.step) == 1
-    before = variables["batch_stats"]["norms_0"]["mean"]
+    before = start.batch_stats["norms_0"]["mean"]
     assert not np.allclose(state.batch_stats["norms_0"]["mean"], before)
     at = iterate_variables(state, [images], at_least=1)
     assert set(at) == {"params", "batch_stats"}
