@@ -117,7 +117,7 @@ def test_inside_scan():
 
 
 def test_the_example_of_the_docstring():
-    block = TrainState.__doc__.split("Use::\n\n")[1].split("\n\n    :func:")[0]
+    block = str(TrainState.__doc__).split("Use::\n\n")[1].split("\n\n    :func:")[0]
     model, images, start = LinenNetwork(), random_batches(1)[0], linen_state(steps=0)
     variables = {"params": start.params, "batch_stats": start.batch_stats}
 
@@ -140,7 +140,8 @@ def test_the_example_of_the_docstring():
 
     state = jax.jit(run)(variables, images)
     assert int(state.step) == 1
-    before = start.batch_stats["norms_0"]["mean"]
+    statistics: Any = start.batch_stats
+    before = statistics["norms_0"]["mean"]
     assert not np.allclose(state.batch_stats["norms_0"]["mean"], before)
     at = iterate_variables(state, [images], at_least=1)
     assert set(at) == {"params", "batch_stats"}
