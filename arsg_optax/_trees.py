@@ -4,11 +4,27 @@ Dtypes, shapes and structures are known while tracing and are always checked.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def per_leaf(
+    function: Callable[_Arguments, _Result], **options: Any
+) -> Callable[_Arguments, _Result]:
+    """Makes a function of leaves that is traced once a shape, not once a leaf.
+
+    A tree of a thousand arrays has a dozen shapes. Nothing of it shows in the compiled
+    program: the traced operations are put in line. Under `jax.disable_jit` a Python
+    number reaches the function as it is, so the function casts scalars with
+    `jnp.asarray(x, dtype)`; a number has no `astype`.
+    """
+    return jax.jit(function, inline=True, **options)
 
 
 def leaf_dtype(leaf: Any) -> jnp.dtype:

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import arsg_optax
-from arsg_optax._precision import stochastic_round
+from arsg_optax._rounding import stochastic_round
+from benchmarks.nearest import stored_to_nearest
 
 SIZE, STEPS = 4096, 4000
 
@@ -93,14 +94,48 @@ def test_round_to_nearest_would_be_biased():
     assert m < 0.5  # float32 reaches 0.95
 
 
-def _rounded(x, steps, salt=0):
-    return jax.vmap(lambda step: stochastic_round(x, step, salt))(jnp.arange(steps))
+def _trained(optimizer):
+    """Mean loss of a quadratic, little noise, over the last fifth of 3,000 steps."""
+    curvature = jnp.geomspace(0.01, 1, 256)
+
+    def step(carry, count):
+        params, state = carry
+        noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), count), (256,))
+        gradient = curvature * params + 1e-4 * noise
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), jnp.sum(curvature * params**2)
+
+    start = jnp.ones(256)
+    carry = (start, optimizer.init(start))
+    losses = jax.jit(lambda c: jax.lax.scan(step, c, jnp.arange(3000))[1])(carry)
+    return float(jnp.mean(losses[-600:]))
 
 
+def test_training_needs_the_stochastic_rounding():
+    """Rounded to nearest, the momentum stands still and the run stays far behind.
+
+    Strong noise would hide it: it keeps any average moving.
+    """
+    wide = _trained(arsg_optax.rsg(0.1))
+    rounded = _trained(arsg_optax.rsg(0.1, mu_dtype=jnp.bfloat16))
+    nearest = _trained(stored_to_nearest(arsg_optax.rsg(0.1)))
+    assert abs(rounded / wide - 1) < 0.05
+    assert nearest > 1.5 * wide
+
+
+def _rounded(x, steps, shift=16):
+    salt = jnp.zeros(2, jnp.uint32)
+    return jax.vmap(lambda step: stochastic_round(x, step, salt, shift=shift))(
+        jnp.arange(steps)
+    )
+
+
+@pytest.mark.parametrize("shift", [0, 16])
 @pytest.mark.parametrize("value", [1.003, -1.003, 3.3e-5, 1.5e-38, 7.7e30])
-def test_stochastic_rounding_has_the_right_mean(value):
+def test_stochastic_rounding_has_the_right_mean(value, shift):
     x = jnp.full((512,), value, jnp.float32)
-    got = np.asarray(_rounded(x, 200), np.float64)
+    got = np.asarray(_rounded(x, 200, shift), np.float64)
     low, high = got.min(), got.max()
     exact = float(x[0])
     assert low <= exact <= high
@@ -122,6 +157,71 @@ def test_stochastic_rounding_keeps_what_bfloat16_can_hold():
     assert jnp.all(jnp.isnan(_rounded(jnp.array([jnp.nan], jnp.float32), 5)))
     beyond = jnp.array([jnp.finfo(jnp.float32).max], jnp.float32)
     assert jnp.all(jnp.isfinite(_rounded(beyond, 50)))
+
+
+def test_a_float64_beyond_float32_stays_finite(x64):
+    rounded = _rounded(jnp.array([1e300, -1e300, jnp.inf]), 3).astype(jnp.float32)
+    largest = float(jnp.finfo(jnp.bfloat16).max)
+    np.testing.assert_array_equal(rounded, [[largest, -largest, jnp.inf]] * 3)
+
+
+def test_the_halves_of_a_hash_are_independent():
+    """One draw serves both moments: an element's two roundings are unrelated."""
+    x = jnp.full((512,), 1.003, jnp.float32)
+    up = [np.asarray(_rounded(x, 200, s), np.float32).ravel() > 1.003 for s in (0, 16)]
+    assert abs(np.corrcoef(up)[0, 1]) < 5 / np.sqrt(up[0].size)
+
+
+FIRST_LINKS = {
+    "clip": lambda: optax.clip(10.0),
+    "masked": lambda: optax.masked(optax.trace(0.0), lambda params: True),
+    "chain": lambda: optax.chain(optax.identity(), optax.identity()),
+    "count that starts again": lambda: optax.apply_every(1),
+    "frozen partition": lambda: optax.partition(
+        {"all": optax.identity()}, lambda params: jax.tree.map(lambda _: "all", params)
+    ),
+}
+
+
+@pytest.mark.parametrize("first", FIRST_LINKS)
+def test_any_link_may_come_first(first, relaxed_promotion):
+    """Its count, or what looks like one, is not what the next links round with."""
+    observe = arsg_optax.remote_observation(0.999, 0.1, mu_dtype=jnp.bfloat16)
+    chain = arsg_optax.chain_on_gradient(FIRST_LINKS[first](), observe)
+    narrow = _states(chain, _constant)[1].mu
+    wide = _states(arsg_optax.remote_observation(0.999, 0.1), _constant).mu
+    bias, error = _relative_bias(narrow, wide)
+    assert np.all(np.abs(bias) < 4.5 * error)
+
+
+def test_a_chain_shares_the_count_of_its_first_link_that_rounds():
+    """Where the counts differ, both links round as if the second's were the first's."""
+    gradient = {"w": jnp.linspace(-1, 1, 1000)}
+    observe = arsg_optax.remote_observation(mu_dtype=jnp.bfloat16)
+    alone = arsg_optax.scale_by_nonincreasing_rms(nu_dtype=jnp.bfloat16)
+    chain = arsg_optax.chain_on_gradient(observe, alone)
+    observed, scaled = chain.init(gradient)
+    _, (_, chained) = chain.update(gradient, (observed._replace(count=7), scaled))
+    nus = []
+    for count in (7, 0):
+        _, single = alone.update(gradient, scaled._replace(count=jnp.int32(count)))
+        nus.append(np.asarray(single.nu["w"], np.float32))
+    shared, own = nus
+    np.testing.assert_array_equal(np.asarray(chained.nu["w"], np.float32), shared)
+    assert np.any(shared != own)
+
+
+def test_gradients_pass_the_rounding_as_if_it_were_not_there():
+    """Through an update, as in meta-learning."""
+
+    def moved(gradient, dtype):
+        link = arsg_optax.remote_observation(0.9, 0.1, mu_dtype=dtype)
+        update, _ = link.update(gradient, link.init(gradient))
+        return jnp.sum(update)
+
+    start = jnp.linspace(-1, 1, 10)
+    narrow, wide = (jax.grad(moved)(start, dtype) for dtype in (jnp.bfloat16, None))
+    np.testing.assert_allclose(narrow, wide, rtol=2**-8)
 
 
 def test_equal_leaves_and_moments_get_different_bits():

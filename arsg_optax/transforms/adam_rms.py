@@ -10,6 +10,7 @@ import optax
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, check_storage_dtype
+from arsg_optax._rounding import rounding_step, rounds_by_count
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check_decay, check_eps
 from arsg_optax.transforms._second_moment import (
@@ -19,6 +20,7 @@ from arsg_optax.transforms._second_moment import (
 )
 
 
+@rounds_by_count
 class ScaleByAdamRmsState(NamedTuple):
     """State of :func:`scale_by_adam_rms`; scalars are of the default float dtype."""
 
@@ -60,7 +62,8 @@ def scale_by_adam_rms(
 
     A gradient element whose square overflows (above 1.8e19 in float32) saturates
     :math:`v_t` at the largest finite number and stays there; the state stays finite and
-    that element stops moving, as it does in Optax's Adam. Clip gradients to avoid it.
+    an element whose :math:`v_t` exceeds a quarter of it stops moving, as it does in
+    Optax's Adam above all of it. Clip gradients to avoid it.
 
     Args:
       b2: decay rate of the second moment, in [0, 1). 0.999 is Adam's.
@@ -116,10 +119,19 @@ def scale_by_adam_rms(
             applied_eps=as_scalar(eps),
         )
 
-    def update_fn(updates, state, params=None, *, raw_gradient=None, **extra_args):
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        raw_gradient=None,
+        shared_step=None,
+        **extra_args,
+    ):
         del extra_args
         beta = value_at("b2", b2, state.count)
-        nu = averaged_squares(updates, raw_gradient, state.nu, beta, state.count)
+        step = rounding_step(shared_step, state.count)
+        nu = averaged_squares(updates, raw_gradient, state.nu, beta, step)
         new_state = ScaleByAdamRmsState(
             count=increment(state.count),
             nu=nu,

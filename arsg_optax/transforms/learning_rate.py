@@ -14,7 +14,7 @@ from arsg_optax._hyperparameters import (
     value_at,
 )
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._trees import check_real
+from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check_learning_rate
 
 
@@ -69,13 +69,16 @@ def scale_by_learning_rate(
         )
         rate = scaled(rate, learning_rate_scale)
 
-        def step(u):
-            dtype = compute_dtype(u)
-            return jnp.asarray(-rate, dtype) * u.astype(dtype)
-
         new_state = ScaleByLearningRateState(
             count=increment(state.count), applied_learning_rate=as_scalar(rate)
         )
-        return cast_updates(jax.tree.map(step, updates), params, updates), new_state
+        steps = jax.tree.map(lambda u: _step(u, -rate), updates)
+        return cast_updates(steps, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+@per_leaf
+def _step(update, factor):
+    dtype = compute_dtype(update)
+    return jnp.asarray(factor, dtype) * update.astype(dtype)

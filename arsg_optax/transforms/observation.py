@@ -14,11 +14,13 @@ from arsg_optax._hyperparameters import (
     value_at,
 )
 from arsg_optax._moments import moments_like, store, update_moment
-from arsg_optax._precision import cast_updates, check_storage_dtype
-from arsg_optax._trees import check_real, check_updates
+from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
+from arsg_optax._rounding import FIRST_MOMENT, rounding_step, rounds_by_count
+from arsg_optax._trees import check_real, check_updates, per_leaf
 from arsg_optax._validation import check_decay, check_observation
 
 
+@rounds_by_count
 class RemoteObservationState(NamedTuple):
     """State of :func:`remote_observation`; scalars are of the default float dtype."""
 
@@ -91,7 +93,15 @@ def remote_observation(
             applied_distance=jnp.zeros([], default_float()),
         )
 
-    def update_fn(updates, state, params=None, *, observation_scale=None, **extra_args):
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        observation_scale=None,
+        shared_step=None,
+        **extra_args,
+    ):
         del extra_args
         check_updates("updates", updates, state.mu)
         beta = value_at("b1", b1, state.count)
@@ -100,15 +110,15 @@ def remote_observation(
         weight = beta * state.weight + (1 - beta)
         momentum_share = (1 - factor) / weight if debias else 1 - factor
 
-        def mix(g, m):
-            momentum_part = jnp.asarray(momentum_share, m.dtype) * m
-            return momentum_part + jnp.asarray(factor, m.dtype) * g.astype(m.dtype)
-
+        step = rounding_step(shared_step, state.count)
         mu = update_moment(updates, state.mu, beta)
-        direction = jax.tree.map(mix, updates, mu)
+        mu = store(mu, state.mu, step, FIRST_MOMENT)
+        direction = jax.tree.map(
+            lambda g, m: _mix(g, m, momentum_share, factor), updates, mu
+        )
         new_state = RemoteObservationState(
             count=increment(state.count),
-            mu=store(mu, state.mu, state.count, "mu"),
+            mu=mu,
             weight=weight,
             applied_observation=as_scalar(factor),
             applied_distance=as_scalar(factor * beta / (1 - beta)),
@@ -116,3 +126,11 @@ def remote_observation(
         return cast_updates(direction, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+@per_leaf
+def _mix(gradient, momentum, momentum_share, gradient_share):
+    dtype = compute_dtype(gradient, momentum)
+    g, m = gradient.astype(dtype), momentum.astype(dtype)
+    old, new = (jnp.asarray(x, dtype) for x in (momentum_share, gradient_share))
+    return old * m + new * g

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import increment, value_at
-from arsg_optax._moments import moments_like, store, store_nearest, update_moment
-from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
-from arsg_optax._trees import check_real
+from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._precision import cast_updates, check_storage_dtype
+from arsg_optax._rounding import SECOND_MOMENT, rounding_step, rounds_by_count, written
+from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check_decay, check_eps
-from arsg_optax.transforms._second_moment import divide
+from arsg_optax.transforms._second_moment import divide, root
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
+@rounds_by_count
 class ScaleByNonincreasingRmsState(NamedTuple):
     """State of :func:`scale_by_nonincreasing_rms`."""
 
@@ -25,7 +27,7 @@ class ScaleByNonincreasingRmsState(NamedTuple):
 
     def denominator(self) -> optax.Updates:
         """What the last update was divided by, shaped as the parameters."""
-        return jax.tree.map(_root, self.nu_max)
+        return jax.tree.map(root, self.nu_max)
 
 
 def scale_by_nonincreasing_rms(
@@ -52,9 +54,9 @@ def scale_by_nonincreasing_rms(
 
     A gradient element whose square overflows (above 1.8e19 in float32) saturates
     :math:`v_t` and :math:`\hat v_t` at the largest finite number; the state stays
-    finite and that element stops moving. In exact arithmetic its steps would be tiny
-    from then on, which is what a non-increasing preconditioner means: clip gradients
-    to avoid it.
+    finite, and an element whose :math:`\hat v` exceeds a quarter of it stops moving. In
+    exact arithmetic its steps would be tiny from then on, which is what a
+    non-increasing preconditioner means: clip gradients to avoid it.
 
     Args:
       b2: decay rate of the second moment, in [0, 1).
@@ -62,8 +64,8 @@ def scale_by_nonincreasing_rms(
         1.18e-38. 1e-8 is the papers' fast mode, 1e-3 their fine mode, which
         generalizes better.
       nu_dtype: dtype that stores both moments: bfloat16 (the average rounded
-        stochastically, the maximum to nearest, so that the latter can exceed its
-        float32 twin by about 4 %), float32 or float64; None is the parameter's
+        stochastically, and the maximum taken of what is stored, so that it can exceed
+        its float32 twin by about 4 %), float32 or float64; None is the parameter's
         dtype, but float32 at least.
 
     Returns:
@@ -90,17 +92,24 @@ def scale_by_nonincreasing_rms(
             nu_max=moments_like(params, nu_dtype, fill=eps),
         )
 
-    def update_fn(updates, state, params=None, *, raw_gradient=None, **extra_args):
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        raw_gradient=None,
+        shared_step=None,
+        **extra_args,
+    ):
         del extra_args
         gradient = gradient_for_statistics(updates, raw_gradient, state.nu)
+        step = rounding_step(shared_step, state.count)
         nu = update_moment(gradient, state.nu, value_at("b2", b2, state.count), order=2)
-        largest = jax.tree.map(
-            lambda v, v_max: jnp.maximum(v_max.astype(v.dtype), v), nu, state.nu_max
-        )
+        nu = store(nu, state.nu, step, SECOND_MOMENT)
         new_state = ScaleByNonincreasingRmsState(
             count=increment(state.count),
-            nu=store(nu, state.nu, state.count, "nu"),
-            nu_max=store_nearest(largest, state.nu_max),
+            nu=nu,
+            nu_max=jax.tree.map(_larger, state.nu_max, nu),
         )
         scaled = divide(updates, new_state.denominator())
         return cast_updates(scaled, params, updates), new_state
@@ -108,8 +117,7 @@ def scale_by_nonincreasing_rms(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _root(largest):
-    # A saturated maximum stands for any larger number; the momentum is not bounded by
-    # it, so a finite root would let huge steps through.
-    root = jnp.sqrt(largest.astype(compute_dtype(largest)))
-    return jnp.where(largest < jnp.finfo(largest.dtype).max, root, jnp.inf)
+@per_leaf
+def _larger(largest, squares):
+    larger = jnp.maximum(largest, squares)
+    return written(larger) if larger.dtype == jnp.bfloat16 else larger

@@ -11,6 +11,7 @@ import optax
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, check_storage_dtype
+from arsg_optax._rounding import rounding_step, rounds_by_count
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check_decay, check_eps, check_threshold
 from arsg_optax.transforms._second_moment import (
@@ -20,6 +21,7 @@ from arsg_optax.transforms._second_moment import (
 )
 
 
+@rounds_by_count
 class ScaleByRectifiedRmsState(NamedTuple):
     """State of :func:`scale_by_rectified_rms`; scalars have the default float dtype."""
 
@@ -81,7 +83,8 @@ def scale_by_rectified_rms(
 
     A gradient element whose square overflows (above 1.8e19 in float32) saturates
     :math:`v_t` at the largest finite number and stays there; the state stays finite and
-    that element stops moving once :math:`r_t` is in use. Clip gradients to avoid it.
+    an element whose :math:`v_t` exceeds a quarter of it stops moving once :math:`r_t`
+    is in use. Clip gradients to avoid it.
 
     Args:
       b2: decay rate of the second moment, in [0, 1). 0.999 is RAdam's.
@@ -121,14 +124,23 @@ def scale_by_rectified_rms(
             applied_eps=as_scalar(eps),
         )
 
-    def update_fn(updates, state, params=None, *, raw_gradient=None, **extra_args):
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        raw_gradient=None,
+        shared_step=None,
+        **extra_args,
+    ):
         del extra_args
         beta = value_at("b2", b2, state.count)
+        step = rounding_step(shared_step, state.count)
         least = value_at("threshold", threshold, state.count)
         count = increment(state.count)
         new_state = ScaleByRectifiedRmsState(
             count=count,
-            nu=averaged_squares(updates, raw_gradient, state.nu, beta, state.count),
+            nu=averaged_squares(updates, raw_gradient, state.nu, beta, step),
             nu_weight=beta * state.nu_weight + (1 - beta),
             rectification=_rectification(beta, count, least),
             applied_eps=as_scalar(value_at("eps", eps, state.count)),

@@ -10,11 +10,13 @@ import optax
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
-from arsg_optax._trees import check_real
+from arsg_optax._rounding import RESILIENCE, rounding_step, rounds_by_count
+from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check_decay, check_eps, check_resilience
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
+@rounds_by_count
 class ScaleByResilienceState(NamedTuple):
     """State of :func:`scale_by_resilience`; scalars are of the default float dtype."""
 
@@ -97,8 +99,17 @@ def scale_by_resilience(
             applied_eps=jnp.zeros([], default_float()),
         )
 
-    def update_fn(updates, state, params=None, *, raw_gradient=None, **extra_args):
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        raw_gradient=None,
+        shared_step=None,
+        **extra_args,
+    ):
         del extra_args
+        step = rounding_step(shared_step, state.count)
         gradient = gradient_for_statistics(updates, raw_gradient, state.mu)
         beta = value_at("b1", b1, state.count)
         strength = value_at("resilience", resilience, state.count)
@@ -112,7 +123,7 @@ def scale_by_resilience(
         maxima = _spread(state.mu_max, state.mu)
         scaled = jax.tree.map(scale, updates, gradient, state.mu, maxima)
         mu = update_moment(gradient, state.mu, beta)
-        mu = store(mu, state.mu, state.count, "resilience_mu")
+        mu = store(mu, state.mu, step, RESILIENCE)
         new_state = ScaleByResilienceState(
             count=increment(state.count),
             mu=mu,
@@ -149,10 +160,12 @@ def resilience_factors(
     return jax.tree.map(factor, gradient, before.mu, _spread(before.mu_max, before.mu))
 
 
+@per_leaf
 def _factor(agreement, strength):
     return 1 + jnp.asarray(strength, agreement.dtype) * agreement
 
 
+@per_leaf
 def _agreement(gradient, momentum, momentum_max, eps):
     """b_t, in [-1, 1].
 

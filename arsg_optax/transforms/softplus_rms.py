@@ -10,6 +10,7 @@ import optax
 from arsg_optax._hyperparameters import as_scalar, increment, value_at
 from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, check_storage_dtype
+from arsg_optax._rounding import rounding_step, rounds_by_count
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check_decay, check_eps, check_sharpness
 from arsg_optax.transforms._second_moment import (
@@ -19,6 +20,7 @@ from arsg_optax.transforms._second_moment import (
 )
 
 
+@rounds_by_count
 class ScaleBySoftplusRmsState(NamedTuple):
     """State of :func:`scale_by_softplus_rms`; scalars have the default float dtype."""
 
@@ -73,7 +75,8 @@ def scale_by_softplus_rms(
 
     A gradient element whose square overflows (above 1.8e19 in float32) saturates
     :math:`v_t` at the largest finite number and stays there; the state stays finite and
-    that element stops moving. Clip gradients to avoid it.
+    an element whose :math:`v_t` exceeds a quarter of it stops moving. Clip gradients to
+    avoid it.
 
     Args:
       b2: decay rate of the second moment, in [0, 1). 0.999 is Adam's.
@@ -111,12 +114,21 @@ def scale_by_softplus_rms(
             applied_eps=as_scalar(eps),
         )
 
-    def update_fn(updates, state, params=None, *, raw_gradient=None, **extra_args):
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        raw_gradient=None,
+        shared_step=None,
+        **extra_args,
+    ):
         del extra_args
         beta = value_at("b2", b2, state.count)
+        step = rounding_step(shared_step, state.count)
         new_state = ScaleBySoftplusRmsState(
             count=increment(state.count),
-            nu=averaged_squares(updates, raw_gradient, state.nu, beta, state.count),
+            nu=averaged_squares(updates, raw_gradient, state.nu, beta, step),
             applied_sharpness=as_scalar(value_at("sharpness", sharpness, state.count)),
             applied_eps=as_scalar(value_at("eps", eps, state.count)),
         )

@@ -1,0 +1,152 @@
+"""Rounding to bfloat16 without bias.
+
+An average kept in bfloat16 with round-to-nearest never moves once its steps fall
+below half a unit in the last place: 0.999 m + 0.001 g rounds back to m. Rounding
+up or down at random, with the probability of the distance, keeps the average
+unbiased. The random bits are a hash of step, leaf and each element's position, so that
+they need no key in the state and do not depend on how an array is sharded. Under `vmap`
+every member of a population gets the same bits.
+
+A hash has 32 bits and a rounding uses 16, so the two moments of a chain share one:
+written with the same step and leaf, it is one and the same expression to a compiler
+that puts both moments into one loop.
+"""
+
+import functools
+import math
+import zlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arsg_optax._trees import per_leaf
+
+
+class Draw(NamedTuple):
+    """Which random bits a moment is rounded with."""
+
+    salt: str  # Moments of one chain that share a salt share their hashes,
+    shift: int  # and take different halves: bits from this one on, 0 or 16.
+
+
+FIRST_MOMENT, SECOND_MOMENT = Draw("", 16), Draw("", 0)
+RESILIENCE = Draw("resilience", 16)
+
+
+_COUNTING: set[type] = set()
+
+
+def rounds_by_count(state: type) -> type:
+    """Marks a state whose `count` grows with every update, and so may be shared."""
+    _COUNTING.add(state)
+    return state
+
+
+def step_to_share(states: Iterable[Any]) -> jax.Array | None:
+    """The count of the first link of a chain that rounds by its count, if one does.
+
+    Not of any state with a field of that name: counts that start again, as that of
+    `optax.apply_every`, would repeat the bits, which biases an average.
+    """
+    return next((s.count for s in states if type(s) in _COUNTING), None)
+
+
+def rounding_step(shared: jax.Array | None, count: jax.Array) -> jax.Array:
+    """The step that a link rounds with: its chain's, or its own count outside one."""
+    return count if shared is None else shared
+
+
+def leaf_salt(path: tuple, salt: str) -> jax.Array:
+    """(2,) uint32 that tells apart the leaves of a tree; the first one is used.
+
+    XLA's CPU compiler compiles equal loops once, and a number of each leaf's own would
+    make all of them differ, which took a third longer to compile for ResNet-50's
+    arrays. So it is kept out of the loops, as an array, which is not put in as a
+    number is.
+    """
+    name = f"{salt}{jax.tree_util.keystr(path)}"
+    bits = np.array([zlib.crc32(name.encode()), 0], np.uint32)
+    return jax.lax.optimization_barrier(jnp.asarray(bits))
+
+
+def mix_bits(bits: jax.Array) -> jax.Array:
+    """A 32-bit finalizer: every input bit flips each output bit half of the time.
+
+    The multipliers and shifts are those of MurmurHash3's 32-bit finalizer.
+
+    Args:
+      bits: integer array.
+
+    Returns:
+      uint32 array of the same shape.
+    """
+    bits = bits.astype(jnp.uint32)
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
+    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
+    return bits ^ (bits >> 16)
+
+
+def random_bits(shape: tuple[int, ...], step: jax.Array, salt: jax.Array) -> jax.Array:
+    """uint32 array: a hash of step, salt and each element's row-major position."""
+    return mix_bits(_position(shape) + mix_bits(mix_bits(step) ^ salt[0]))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+@functools.partial(per_leaf, static_argnums=3)
+def stochastic_round(
+    x: jax.Array, step: jax.Array, salt: jax.Array, shift: int
+) -> jax.Array:
+    """Rounds to bfloat16 so that the mean over steps and salts is x.
+
+    Its derivative is that of the mean, 1.
+
+    Args:
+      x: array of float32 or float64.
+      step: () integer array.
+      salt: (2,) uint32, of the leaf, see :func:`leaf_salt`.
+      shift: which half of the hashes decides: 0 or 16.
+
+    Returns:
+      bfloat16 array of the same shape. Infinities and NaNs stay; a finite value
+      stays finite.
+    """
+    limit = jnp.asarray(jnp.finfo(jnp.bfloat16).max, x.dtype)
+    finite = jnp.clip(x, -limit, limit).astype(jnp.float32)
+    # The sixteen bits that bfloat16 drops decide by carrying into those it keeps.
+    pattern = jax.lax.bitcast_convert_type(finite, jnp.uint32)
+    bits = random_bits(x.shape, step, salt)
+    carried = pattern + ((bits >> jnp.uint32(shift)) & jnp.uint32(0xFFFF))
+    kept = carried & jnp.uint32(0xFFFF0000)
+    rounded = jax.lax.bitcast_convert_type(kept, jnp.float32)
+    result = jnp.where(jnp.isfinite(x), rounded, x.astype(jnp.float32))
+    return written(result.astype(jnp.bfloat16))
+
+
+@stochastic_round.defjvp
+def _straight_through(shift, primals, tangents):
+    return stochastic_round(*primals, shift), tangents[0].astype(jnp.bfloat16)
+
+
+def _position(shape: tuple[int, ...]) -> jax.Array:
+    """uint32: each element's row-major position."""
+    position = jnp.zeros(shape, jnp.uint32)
+    for axis in range(len(shape)):
+        stride = math.prod(shape[axis + 1 :]) % 2**32
+        index = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+        position = position + index * jnp.uint32(stride)
+    return position
+
+
+def written(x: jax.Array) -> jax.Array:
+    """The array itself, which on a CPU is written to memory before it is read.
+
+    There each output of an update is a loop of its own, and what several loops need
+    of an old moment would be copied before it is overwritten, or kept in float32.
+    On accelerators all outputs of an array are one loop, which this would divide.
+    """
+    return jax.lax.platform_dependent(
+        x, cpu=jax.lax.optimization_barrier, default=lambda x: x
+    )

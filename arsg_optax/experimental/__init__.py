@@ -1,0 +1,1 @@
+"""What works in experiments, and may change or go without notice."""
