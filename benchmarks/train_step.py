@@ -12,8 +12,9 @@ ratios. Nothing else may run meanwhile.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.tasks import find_task
 from arsg_optax.demos.training.trainer import Trainer
 
+BATCH = 256
 EPSILON = 1e-5
 _NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -141,78 +143,88 @@ def plain_step(network: Callable[..., Any], optimizer: Any) -> Callable[..., Any
     return jax.jit(step, donate_argnums=(0, 1, 2))
 
 
-def main(options: Options) -> None:
-    """Measures and prints."""
-    task = find_task(options.task)
-    network = NETWORKS[options.task]
-    data = task.load(options.data_dir)
-    setup = task.setup(data)
-    registered = OPTIMIZERS[options.optimizer]
-    settings = task.settings[options.optimizer]
-    steps = setup.sources.train.steps_per_epoch
-    optimizer = task.transform(registered, settings, steps)
-    trainer = Trainer(setup.problem, setup.sources, optimizer, registered.points)
-    trainer.compile()
-    batches = [
-        tuple(jnp.asarray(a[i * 256 : (i + 1) * 256]) for a in data.train[:2])
-        for i in range(options.steps)
-    ]
+def by_trainer(trainer: Trainer, steps: int) -> Callable[[], float]:
+    """Takes steps by the trainer; gives seconds a step."""
 
-    def by_trainer() -> float:
+    def run() -> float:
         began = time.perf_counter()
         done = 0
-        while done < options.steps:
+        while done < steps:
             if trainer.step == trainer.steps_per_epoch:
                 trainer.next_epoch()
-            room = trainer.step + options.steps - done
-            done += len(trainer.run_chunk(min(room, trainer.steps_per_epoch)))
-        return (time.perf_counter() - began) / options.steps
+            last = min(trainer.step + steps - done, trainer.steps_per_epoch)
+            done += len(trainer.run_chunk(last))
+        return (time.perf_counter() - began) / steps
 
-    everything = tuple(map(jnp.asarray, data.train[:2]))
+    return run
+
+
+def by_hand(
+    step: Callable[..., Any], start: Any, batches: Callable[[], Iterable[Any]]
+) -> Callable[[], float]:
+    """Takes a step on each of the batches; gives seconds a step."""
+    held = [jax.tree.map(jnp.copy, start)]
+
+    def run() -> float:
+        began, count, loss = time.perf_counter(), 0, None
+        carry = held[0]
+        for images, labels in batches():
+            *carry, loss = step(*carry, images, labels)
+            count += 1
+        jax.block_until_ready(loss)
+        held[0] = tuple(carry)
+        return (time.perf_counter() - began) / count
+
+    return run
+
+
+def make_ways(options: Options) -> tuple[Trainer, dict[str, Callable[[], float]]]:
+    """The trainer, compiled, and all ways of taking steps, by name."""
+    task, network = find_task(options.task), NETWORKS[options.task]
+    data = task.data(options.data_dir)
+    setup = task.setup(data)
+    registered, settings = OPTIMIZERS[options.optimizer], task.settings
+    settings = settings[options.optimizer]
+    trainer = task.trainer(setup, registered, settings, seed=0)
+    trainer.compile()
+    steps = trainer.steps_per_epoch
+    optimizer = task.transform(registered, settings, steps)
+    params, statistics = setup.problem.init(0)
+    start = (params, optimizer.init(params), statistics)
+
+    arrays = tuple(map(jnp.asarray, data.train[:2]))
     order = np.random.default_rng(0).permutation(len(data.train.labels))
-    rows = [order[i * 256 : (i + 1) * 256] for i in range(options.steps)]
+    rows = order[: options.steps * BATCH].reshape(-1, BATCH)
     gather = jax.jit(lambda arrays, rows: tuple(array[rows] for array in arrays))
+    ready = [gather(arrays, chosen) for chosen in rows]
 
-    def by_hand(ops: Ops, gathers: bool = False) -> Callable[[], float]:
-        params, statistics = setup.problem.init(0)
-        carry = (params, optimizer.init(params), statistics)
-        carry = jax.tree.map(jnp.copy, carry)
-        step = plain_step(lambda *a: network(ops, *a), optimizer)
-        held = [carry]
+    def hand(ops: Ops, batches: Callable[[], Iterable[Any]]) -> Callable[[], float]:
+        return by_hand(plain_step(partial(network, ops), optimizer), start, batches)
 
-        def run() -> float:
-            began = time.perf_counter()
-            carry = held[0]
-            ready = (gather(everything, chosen) for chosen in rows)
-            for images, labels in ready if gathers else batches:
-                *carry, loss = step(*carry, images, labels)
-            jax.block_until_ready(loss)
-            held[0] = tuple(carry)
-            return (time.perf_counter() - began) / options.steps
-
-        return run
-
-    ways = {
-        "trainer": by_trainer,
-        "plain JAX, the same layers": by_hand(OURS),
-        "plain JAX, gathering its batches": by_hand(OURS, gathers=True),
-        "plain JAX, XLA's own gradients": by_hand(PLAIN),
+    return trainer, {
+        "trainer": by_trainer(trainer, options.steps),
+        "plain JAX, the same layers": hand(OURS, lambda: ready),
+        "plain JAX, gathering its batches": hand(
+            OURS, lambda: (gather(arrays, chosen) for chosen in rows)
+        ),
+        "plain JAX, XLA's own gradients": hand(PLAIN, lambda: ready),
     }
+
+
+def main(options: Options) -> None:
+    """Measures and prints."""
+    trainer, ways = make_ways(options)
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for round_number in range(options.rounds + 1):
+    for turn in range(options.rounds + 1):
         for name, way in ways.items():
             seconds = way()
-            if round_number:
+            if turn:  # The first is for compilation.
                 times[name].append(seconds)
     report(options, times)
     if options.epochs:
-        began = time.perf_counter()
-        start = trainer.epoch
-        while trainer.epoch < start + options.epochs:
-            while trainer.step < trainer.steps_per_epoch:
-                trainer.run_chunk()
-            trainer.next_epoch()
-        print(f"{options.epochs} epochs: {time.perf_counter() - began:.1f} s")
+        count = options.epochs * trainer.steps_per_epoch
+        seconds = by_trainer(trainer, count)() * count
+        print(f"{options.epochs} epochs: {seconds:.1f} s")
 
 
 def report(options: Options, times: dict[str, list[float]]) -> None:

@@ -106,7 +106,7 @@ def _final(
     numbers = jnp.arange(seeds, dtype=jnp.uint32)
     data = search.training_data(setup)
     found = over_seeds(params, model_state, numbers, jnp.float32(rate), data)
-    return jax.device_get(found.points)
+    return jax.device_get(found)
 
 
 def _read(path: Path) -> list[dict[str, str]]:
