@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer
-from arsg_optax.demos.results import Outcome, Row, Run, make_row
+from arsg_optax.demos.optimizers import OPTIMIZERS, find_optimizer
+from arsg_optax.demos.results import Outcome, Row, Run, make_row, new_run
 from arsg_optax.demos.tasks import Settings, Setup, Task
 from arsg_optax.demos.training.configuration import check_dtype, check_seed
 from arsg_optax.demos.training.evaluation import to_floats
@@ -117,7 +117,7 @@ def compare(plan: Plan, data: Any, observer: Observer) -> Comparison:
         setup = plan.task.setup(data, plan.seed, plan.dtype)
         start = setup.problem.init(plan.seed)
         for name in plan.settings:
-            run = _new_run(plan, OPTIMIZERS[name])
+            run = new_run(OPTIMIZERS[name], plan.settings[name])
             comparison.runs.append(run)
             observer.run_started(run)
             _train(run, plan, setup, start, observer)
@@ -127,32 +127,12 @@ def compare(plan: Plan, data: Any, observer: Observer) -> Comparison:
     return comparison
 
 
-def _new_run(plan: Plan, optimizer: Optimizer) -> Run:
-    settings = plan.settings[optimizer.name]
-    return Run(
-        optimizer=optimizer.name,
-        baseline=optimizer.baseline,
-        own_point=optimizer.points.name,
-        learning_rate=settings.learning_rate,
-        options=", ".join(f"{key} {value}" for key, value in settings.options.items()),
-    )
-
-
 def _train(
     run: Run, plan: Plan, setup: Setup, start: tuple[Any, Any], observer: Observer
 ) -> None:
     """Trains with one optimizer and fills in its run."""
-    optimizer = OPTIMIZERS[run.optimizer]
-    steps = setup.sources.train.steps_per_epoch
-    settings = plan.settings[run.optimizer]
-    trainer = Trainer(
-        setup.problem,
-        setup.sources,
-        plan.task.transform(optimizer, settings, steps),
-        optimizer.points,
-        seed=plan.seed,
-        start=start,
-    )
+    optimizer, settings = OPTIMIZERS[run.optimizer], plan.settings[run.optimizer]
+    trainer = plan.task.trainer(setup, optimizer, settings, seed=plan.seed, start=start)
     run.compile_seconds = trainer.compile()
     started = time.perf_counter()
     while trainer.epoch <= plan.task.epochs:
@@ -162,6 +142,7 @@ def _train(
         if not row.is_finite():
             run.outcome = Outcome.DIVERGED
             return
+        trainer.next_epoch()
     run.outcome = Outcome.FINISHED
 
 
@@ -169,16 +150,13 @@ def _epoch(run: Run, trainer: Trainer, started: float) -> Row:
     finite = True
     while finite and trainer.step < trainer.steps_per_epoch:
         finite = bool(np.isfinite(trainer.run_chunk()).all())
-    losses = trainer.epoch_losses()
-    epoch, step = trainer.epoch, trainer.total_steps
     scores = to_floats(trainer.evaluator(trainer.state))
-    trainer.next_epoch()
     return make_row(
         scores,
-        float(np.mean(losses, dtype=np.float64)),
+        trainer.mean_loss(),
         run=run,
-        epoch=epoch,
-        step=step,
+        epoch=trainer.epoch,
+        step=trainer.total_steps,
         seconds=time.perf_counter() - started,
     )
 
@@ -190,9 +168,7 @@ def _check_names(
     overrides: Mapping[str, float],
 ) -> None:
     for name in names:
-        if name not in OPTIMIZERS:
-            listed = ", ".join(OPTIMIZERS)
-            raise UsageError(f"unknown optimizer {name!r}; known optimizers: {listed}")
+        find_optimizer(name)
         if name not in known and name not in overrides:
             raise UsageError(
                 f"{task.name} has no step size for {name!r}: give learning_rate "

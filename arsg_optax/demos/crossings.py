@@ -7,13 +7,13 @@ live on a sphere, and every optimizer gets the same search for its step size.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import optax
 import optax.contrib
-from flax import nnx
 
 import arsg_optax
 from arsg_optax.demos.data import Dataset
@@ -120,14 +120,11 @@ def first_mnist_images(data_dir: Path | None) -> Dataset:
 
 
 def _task(name: str, parent: str, image_shape: tuple[int, int], **changes: Any) -> Task:
-    def make_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
-        return NormalizedMLP(image_shape, rngs=rngs, **numbers)
-
     return replace(
         TASKS[parent],
         name=name,
         summary="MLP with layer normalization",
-        make_model=make_model,
+        make_model=partial(NormalizedMLP, image_shape),
         presets={"fast": {name: Settings(0.0) for name in CROSSINGS}},
         searched=tuple(CROSSINGS),
         **changes,

@@ -14,7 +14,6 @@ In Flax Linen, with the `TrainState` of :mod:`arsg_optax.demos.linen`::
     logits = state.apply_fn(variables, images, train=False)
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -66,9 +65,9 @@ def recomputed_statistics(
     if first is None:
         raise ValueError(_too_few(0, at_least))
     zeros = jax.tree.map(_wide_zeros, statistics)
-    kept = _kept_shares(update, zeros, first)
-    total, count = zeros, 0
-    for batch in itertools.chain([first], iterator):
+    total, count = update(zeros, first), 1
+    kept = _kept_shares(update, total, first)
+    for batch in iterator:
         total = jax.tree.map(jnp.add, total, update(zeros, batch))
         count += 1
     if count < at_least:
@@ -95,9 +94,15 @@ def _too_few(count: int, at_least: int) -> str:
 
 
 def _kept_shares(
-    update: Callable[[Statistics, Any], Statistics], zeros: Statistics, batch: Any
+    update: Callable[[Statistics, Any], Statistics], low: Statistics, batch: Any
 ) -> Statistics:
-    """The share of the old statistics that an update keeps, of each array."""
+    """The share of the old statistics that an update keeps, of each array.
+
+    Args:
+        update: as of :func:`recomputed_statistics`.
+        low: what it makes of zeros and the batch.
+        batch: any.
+    """
 
     def probe(low: jax.Array) -> jax.Array:
         # The larger it is, the less of it is lost when the batch's own is added.
@@ -106,7 +111,6 @@ def _kept_shares(
     def share(low: jax.Array, high: jax.Array, probe: jax.Array) -> jax.Array:
         return jnp.median((high - low) / probe)
 
-    low = update(zeros, batch)
     probes = jax.tree.map(probe, low)
     shares = jax.tree.map(share, low, update(probes, batch), probes)
     unchanged = [

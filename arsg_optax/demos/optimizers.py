@@ -15,6 +15,7 @@ import optax
 import optax.contrib
 
 import arsg_optax
+from arsg_optax.demos.errors import UsageError
 
 Params = Any
 Held = Any  # what the training loop keeps: the parameters, or lookahead's pair of them
@@ -36,6 +37,12 @@ class Points:
     hold: Callable[[Params], Held]
     gradient_point: Callable[[Held], Params]
     own_point: Callable[[optax.OptState, Held], Params] | None = None
+
+    def evaluation_point(self, opt_state: optax.OptState, held: Held) -> Params:
+        """x, or y where there is no other point."""
+        if self.own_point is None:
+            return self.gradient_point(held)
+        return self.own_point(opt_state, held)
 
 
 def _same(params: Params) -> Params:
@@ -155,3 +162,15 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         Optimizer("muon", optax.contrib.muon, needs_rank=2),
     )
 }
+
+
+def find_optimizer(name: str) -> Optimizer:
+    """The optimizer of that name.
+
+    Raises:
+        UsageError: if there is none; it lists those that there are.
+    """
+    if name not in OPTIMIZERS:
+        known = ", ".join(OPTIMIZERS)
+        raise UsageError(f"unknown optimizer {name!r}; known optimizers: {known}")
+    return OPTIMIZERS[name]

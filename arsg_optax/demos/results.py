@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from arsg_optax.demos.optimizers import Optimizer
+from arsg_optax.demos.tasks.settings import Settings
 from arsg_optax.demos.training.evaluation import PointScores
 
 
@@ -128,6 +130,17 @@ class Run:
         if self.outcome is Outcome.INTERRUPTED:
             return f"interrupted after {len(self.rows)} epochs"
         return self.outcome.value
+
+
+def new_run(optimizer: Optimizer, settings: Settings) -> Run:
+    """A run that has not begun."""
+    return Run(
+        optimizer=optimizer.name,
+        baseline=optimizer.baseline,
+        own_point=optimizer.points.name,
+        learning_rate=settings.learning_rate,
+        options=settings.described(),
+    )
 
 
 class Target(NamedTuple):

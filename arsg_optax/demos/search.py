@@ -22,11 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from arsg_optax.demos.data import Dataset, hold_out
-from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer, Points
+from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer
 from arsg_optax.demos.tasks import Setup, Task
 from arsg_optax.demos.training.evaluation import (
     PointScores,
-    Scores,
     prepared_totals,
     set_scores,
 )
@@ -193,23 +192,6 @@ def make_scores(
     return scores
 
 
-class SearchScores(NamedTuple):
-    """What a training in a search ends with, () float32 each.
-
-    Attributes:
-        batch_loss: mean minibatch loss of the last epoch.
-        points: scores at y and x.
-    """
-
-    batch_loss: jax.Array
-    points: PointScores
-
-    @property
-    def test_x(self) -> Scores:
-        """On the test or held-out set, at the optimizer's own point."""
-        return self.points.test_x
-
-
 def training_data(setup: Setup) -> Any:
     """The arrays that a training reads, to be given to a compiled function."""
     sources = setup.sources
@@ -219,7 +201,7 @@ def training_data(setup: Setup) -> Any:
 
 def make_training(
     task: Task, optimizer: Optimizer, setup: Setup
-) -> Callable[..., SearchScores]:
+) -> Callable[..., PointScores]:
     """Makes `run(params, model_state, seed, learning_rate, data)`.
 
     It trains for all epochs, for networks without running statistics whose data stay
@@ -241,6 +223,8 @@ def make_training(
 
         state = init_state(transform, points, params, model_state, steps)
         state = jax.lax.fori_loop(1, task.epochs + 1, body, state)
+        y = points.gradient_point(state.held)
+        x = points.evaluation_point(state.opt_state, state.held)
         held_sets = sources.train_evaluation, sources.test
         scores = [
             set_scores(
@@ -251,17 +235,11 @@ def make_training(
                 batches,
             )
             for held_set, batches in zip(held_sets, sets, strict=True)
-            for point in (points.gradient_point(state.held), _own_point(points, state))
+            for point in (y, x)
         ]
-        return SearchScores(jnp.mean(state.losses), PointScores(*scores))
+        return PointScores(*scores)
 
     return run
-
-
-def _own_point(points: Points, state: TrainState) -> Any:
-    if points.own_point is None:
-        return points.gradient_point(state.held)
-    return points.own_point(state.opt_state, state.held)
 
 
 def table_path(task: str) -> Path:

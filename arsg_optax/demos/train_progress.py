@@ -1,26 +1,19 @@
 """Live progress of one run in the terminal."""
 
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from arsg_optax.demos.progress import BarProgress
 from arsg_optax.demos.report.summary import describe_progress, format_loss
 from arsg_optax.demos.results import Row
+from arsg_optax.demos.training.observer import Observer
 from arsg_optax.demos.training.trainer import Trainer
 
 _QUIET_SECONDS = 30.0
 
 
-class TrainProgress:
+class TrainProgress(BarProgress, Observer):
     """A bar over all steps with rate and remaining time, and a line an epoch.
 
     Without a terminal there is no bar, but a line every half minute.
@@ -30,34 +23,8 @@ class TrainProgress:
     """
 
     def __init__(self, console: Console):
-        self._console = console
+        super().__init__(console, "steps", None, "compiling")
         self._last_line = time.monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._bar = self._progress.add_task("compiling", total=None, rate="")
-
-    def __enter__(self) -> "TrainProgress":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def note(self, text: str) -> None:
         """Prints a message."""

@@ -1,6 +1,7 @@
 """A task small enough to be trained in moments."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +21,15 @@ def standard_promotion() -> Iterator[None]:
     """Optax's own optimizers multiply int32 counts with floats."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture
+def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches of this test, both ours and the library's."""
+    import datasets
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "ours"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "theirs")
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from arsg_optax.demos.data import (
     require_disjoint,
 )
 from arsg_optax.demos.errors import DataError
+from tests.demos.quiet import quiet_datasets
 
 
 def test_digits_are_the_real_ones():
@@ -110,21 +111,6 @@ def test_unwritable_cache_only_costs_time(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(hub, "_decode", lambda *source, **columns: arrays)
     monkeypatch.delenv("ARSG_DATA_DIR", raising=False)
     assert hub.load_images("mnist", "ylecun/mnist") is arrays
-
-
-# The library leaves its parquet reader open, and forks for nothing here.
-quiet_datasets = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::DeprecationWarning"
-)
-
-
-@pytest.fixture
-def own_caches(tmp_path: Path, monkeypatch):
-    """Caches of this test, both ours and the library's."""
-    import datasets
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "ours"))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "theirs")
 
 
 def write_images(

@@ -37,7 +37,7 @@ def test_registry_has_every_optimizer():
 
 @pytest.mark.parametrize("name", ["digits-mlp", "mnist-logreg"])
 def test_a_small_task_has_settings_for_what_applies(name: str):
-    model = nnx.eval_shape(lambda: TASKS[name].make_model(nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: TASKS[name].make_model(rngs=nnx.Rngs(0)))
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     applying = {name for name, o in OPTIMIZERS.items() if o.applies(params)}
     assert set(TASKS[name].settings) == applying

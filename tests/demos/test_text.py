@@ -18,6 +18,7 @@ from arsg_optax.demos.text import (
     read_vocabulary,
     save_vocabulary,
 )
+from tests.demos.quiet import quiet_datasets
 
 LINES = {
     "train": [" \n", " = A title = \n", " \n", " a word , a <unk> word \n"],
@@ -31,20 +32,6 @@ NUMBERS = {
     "validation": [4, 8, 5, 0],
     "test": [0, 9, 0],
 }
-
-# The library leaves its parquet reader open, and forks for nothing here.
-quiet_datasets = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::DeprecationWarning"
-)
-
-
-@pytest.fixture
-def own_caches(tmp_path: Path, monkeypatch):
-    """Caches of this test, both ours and the library's."""
-    import datasets
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "ours"))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "theirs")
 
 
 def write_parquet(file: Path, lines: list[str], column: str = "text") -> None:

@@ -9,11 +9,9 @@ from arsg_optax.demos import cli
 from arsg_optax.demos.commands import train as command
 from arsg_optax.demos.tasks import TASKS, Task
 from arsg_optax.demos.training import configuration
+from tests.demos.quiet import quiet_checkpoints
 
-# As in the tests of the runs themselves.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = quiet_checkpoints
 
 
 @pytest.fixture

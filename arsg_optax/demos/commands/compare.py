@@ -16,6 +16,15 @@ from arsg_optax.demos.commands._shared import (
     option,
     read_options,
 )
+from arsg_optax.demos.commands._task_options import (
+    BatchSize,
+    DataDir,
+    Dtype,
+    Epochs,
+    Examples,
+    Preset,
+    TaskName,
+)
 from arsg_optax.demos.compare import (
     Comparison,
     Plan,
@@ -28,8 +37,7 @@ from arsg_optax.demos.progress import LiveProgress
 from arsg_optax.demos.report import write_metrics, write_report
 from arsg_optax.demos.report.terminal import print_table
 from arsg_optax.demos.results import Outcome, Run
-from arsg_optax.demos.tasks import TASKS, find_task
-from arsg_optax.demos.tasks.task import DTYPES
+from arsg_optax.demos.tasks import find_task
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,7 @@ class Compare:
     Writes metrics.csv, curves.png and report.html. Ctrl-C keeps the results so far.
     """
 
-    task: Annotated[str, option(f"What to train: {', '.join(TASKS)}.", "NAME")] = (
-        "digits-mlp"
-    )
+    task: TaskName = "digits-mlp"
     optimizers: Annotated[
         tuple[str, ...],
         option(
@@ -51,20 +57,9 @@ class Compare:
             "NAME[,NAME...]",
         ),
     ] = ()
-    preset: Annotated[
-        str | None,
-        option(
-            "The protocol's settings: fast or fine, where the task has both (None: the "
-            "task's first).",
-            "NAME",
-        ),
-    ] = None
-    epochs: Annotated[
-        int | None, option("Passes over the training set (None: the task's).", "N")
-    ] = None
-    batch_size: Annotated[
-        int | None, option("Images per step (None: the task's).", "N")
-    ] = None
+    preset: Preset = None
+    epochs: Epochs = None
+    batch_size: BatchSize = None
     learning_rate: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]],
         option(
@@ -76,22 +71,9 @@ class Compare:
     seed: Annotated[
         int, option("Of the initial weights and of the order of the images.", "N")
     ] = 0
-    dtype: Annotated[
-        str,
-        option(f"Of the networks' computation: {' or '.join(DTYPES)}.", "NAME"),
-    ] = "float32"
-    examples: Annotated[
-        int | None,
-        option("Train on the first N examples (None: all); for text, tokens.", "N"),
-    ] = None
-    data_dir: Annotated[
-        Path | None,
-        option(
-            "Directory of data sets, with mnist/*.parquet in it (None: the one that "
-            "the environment variable ARSG_DATA_DIR names, else the Hugging Face Hub).",
-            "DIR",
-        ),
-    ] = None
+    dtype: Dtype = "float32"
+    examples: Examples = None
+    data_dir: DataDir = None
     out: Annotated[
         Path | None,
         option(
@@ -133,10 +115,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(f"examples must be at least 1, got {options.examples}")
     console = make_console()
     with console.status(f"Loading the data of {plan.task.name}"):
-        data = plan.task.load(options.data_dir)
-    if options.examples is not None:
-        data = plan.task.kind.first(data, options.examples)
-    plan.task.check_batch_size(data)
+        data = plan.task.data(options.data_dir, options.examples)
     directory = make_directory(options.out, plan.task.name)
     return _compare(console, plan, data, directory, arguments)
 

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +16,20 @@ from arsg_optax.demos.commands._shared import (
     option,
     read_options,
 )
+from arsg_optax.demos.commands._task_options import (
+    BatchSize,
+    DataDir,
+    Dtype,
+    Epochs,
+    Examples,
+    Preset,
+    TaskName,
+)
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.report.summary import format_loss
 from arsg_optax.demos.results import Outcome, Run
 from arsg_optax.demos.tasks import TASKS
-from arsg_optax.demos.tasks.task import DTYPES
 from arsg_optax.demos.train_progress import TrainProgress
 from arsg_optax.demos.training.configuration import Configuration
 from arsg_optax.demos.training.run import Result, resume, train
@@ -35,32 +43,13 @@ class Train:
     and SIGTERM save a checkpoint and end; --resume goes on from there, bit for bit.
     """
 
-    task: Annotated[str, option(f"What to train: {', '.join(TASKS)}.", "NAME")] = (
-        "digits-mlp"
-    )
+    task: TaskName = "digits-mlp"
     optimizer: Annotated[
         str, option(f"With what: {', '.join(OPTIMIZERS)}.", "NAME")
     ] = "arsg"
-    preset: Annotated[
-        str | None,
-        option(
-            "The protocol's settings: fast (eps 1e-8) or fine (eps 1e-3, larger "
-            "steps), where the task has both (None: the task's first).",
-            "NAME",
-        ),
-    ] = None
-    epochs: Annotated[
-        int | None,
-        option(
-            "Passes over the training set (None: the protocol's). The epochs at which "
-            "the protocol decays or boosts stretch or shrink with it.",
-            "N",
-        ),
-    ] = None
-    batch_size: Annotated[
-        int | None,
-        option("Examples a step (None: the protocol's); for text, rows.", "N"),
-    ] = None
+    preset: Preset = None
+    epochs: Epochs = None
+    batch_size: BatchSize = None
     learning_rate: Annotated[
         float | None,
         option(
@@ -73,18 +62,8 @@ class Train:
         int,
         option("Of initial weights, order, crops, flips and dropout.", "N"),
     ] = 0
-    dtype: Annotated[
-        str,
-        option(
-            f"Of the network's computation: {' or '.join(DTYPES)}; parameters and "
-            "optimizer state are float32.",
-            "NAME",
-        ),
-    ] = "float32"
-    examples: Annotated[
-        int | None,
-        option("Train on the first N examples (None: all); for text, tokens.", "N"),
-    ] = None
+    dtype: Dtype = "float32"
+    examples: Examples = None
     steps: Annotated[
         int | None,
         option("End after N steps in all, evaluated (None: whole epochs).", "N"),
@@ -102,15 +81,7 @@ class Train:
             "N",
         ),
     ] = None
-    data_dir: Annotated[
-        Path | None,
-        option(
-            "Directory of data sets, e.g. with mnist/*.parquet in it (None: the one "
-            "that the environment variable ARSG_DATA_DIR names, else the Hugging Face "
-            "Hub).",
-            "DIR",
-        ),
-    ] = None
+    data_dir: DataDir = None
     out: Annotated[
         Path | None,
         option("Directory of the run, new (None: runs/<timestamp>-<task>).", "DIR"),
@@ -157,10 +128,12 @@ def run(arguments: Sequence[str]) -> int:
     directory = make_directory(options.out, configuration.task)
     console.print(_headline(configuration), highlight=False)
     console.print(f"results in {directory}", highlight=False, soft_wrap=True)
-    held = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
     with TrainProgress(console) as progress:
         result = train(
-            out=directory, data_dir=options.data_dir, observer=progress, **held
+            out=directory,
+            data_dir=options.data_dir,
+            observer=progress,
+            **asdict(configuration),
         )
     return _report(console, result)
 
@@ -173,7 +146,7 @@ def _configuration(options: Train) -> Configuration:
 def _headline(configuration: Configuration) -> str:
     task = configuration.chosen_task()
     settings = configuration.chosen_settings(task)
-    options = "".join(f", {key} {value}" for key, value in settings.options.items())
+    options = f", {settings.described()}" if settings.options else ""
     return (
         f"{task.name}: {task.summary}; {task.epochs} epochs, batch size "
         f"{task.batch_size}, seed {configuration.seed}\n"

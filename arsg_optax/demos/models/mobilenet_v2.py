@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from arsg_optax.demos.models.resnet import ConvNorm
+from arsg_optax.demos.models.layers import ConvNorm
 
 # Expansion, channels, blocks, stride of the first block: the paper's table 2.
 _STAGES = (

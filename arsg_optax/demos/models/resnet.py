@@ -8,57 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from arsg_optax.demos.models.layers import BatchNorm, Conv, max_pool
-
-he_normal_fan_out = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-class ConvNorm(nnx.Module):
-    """A convolution without bias, then batch normalization; no activation.
-
-    The padding is `(window - 1) // 2` pixels on every side, so a stride of 1 keeps
-    the size and a stride of 2 halves it, rounded up.
-
-    Args:
-        channels_in: channels of the input.
-        channels_out: channels of the output.
-        window: side of the kernel in pixels, odd.
-        stride: pixels from one window to the next.
-        groups: blocks of channels that do not see each other; `channels_in` for a
-            depthwise convolution.
-        numbers: `dtype`, `param_dtype` and `rngs` as in the networks. The kernel is
-            He normal by fan-out; scale one, bias zero.
-    """
-
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        window: int,
-        stride: int = 1,
-        groups: int = 1,
-        **numbers: Any,
-    ):
-        pixels = (window - 1) // 2
-        self.conv = Conv(
-            channels_in,
-            channels_out,
-            kernel_size=(window, window),
-            strides=(stride, stride),
-            padding=((pixels, pixels), (pixels, pixels)),
-            feature_group_count=groups,
-            kernel_init=he_normal_fan_out,
-            **numbers,
-        )
-        # The originals keep a tenth of each batch's statistics.
-        self.norm = BatchNorm(channels_out, momentum=0.9, epsilon=1e-5, **numbers)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, h, w, channels_in]` to `[batch, h/stride, w/stride, channels_out]`.
-
-        Sizes that the stride does not divide are rounded up.
-        """
-        return self.norm(self.conv(x))
+from arsg_optax.demos.models.layers import ConvNorm, max_pool
 
 
 class BasicBlock(nnx.Module):

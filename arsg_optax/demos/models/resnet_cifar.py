@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from arsg_optax.demos.models.resnet import ConvNorm
+from arsg_optax.demos.models.layers import ConvNorm
 
 
 class CifarBlock(nnx.Module):

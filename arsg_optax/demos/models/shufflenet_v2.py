@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from arsg_optax.demos.models.layers import max_pool
-from arsg_optax.demos.models.resnet import ConvNorm
+from arsg_optax.demos.models.layers import ConvNorm, max_pool
 
 # Channels of the three stages and of the last convolution: the paper's table 5.
 _CHANNELS = {

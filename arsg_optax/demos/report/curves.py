@@ -96,7 +96,7 @@ def _label(losses: Axes, accuracies: Axes, comparison: Comparison) -> None:
         losses.set_yscale("log")
     elif losses.lines:
         losses.set_ylim(top=_loss_limit(comparison.runs))
-    losses.set_title("Loss over the whole training set")
+    losses.set_title("Loss over the training set")
     losses.set_ylabel("mean cross entropy (nats)")
     accuracies.set_title("Test accuracy")
     accuracies.yaxis.set_major_formatter(PercentFormatter())

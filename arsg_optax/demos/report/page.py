@@ -50,7 +50,8 @@ _EXPLANATION = """
 taken. x: the optimizer's own evaluation point, that is the iterate of the remote
 observation optimizers, the average of schedule-free, the slow weights of lookahead
 (ranger); "y = x" where it has none. Losses are mean cross entropies in nats, over the
-whole training set or the test set, after an epoch; best is the best of all epochs.
+training set (its first part, if it is large) or the test set, after an epoch; best is
+the best of all epochs.
 Seconds are training and evaluation on this machine, without compilation.</p>
 """
 

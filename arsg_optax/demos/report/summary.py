@@ -47,7 +47,7 @@ def summarize(runs: Sequence[Run]) -> tuple[list[Line], str]:
     if goal is None:
         return lines, "No Optax optimizer finished, so there is no loss to reach."
     return lines, (
-        f"Target: the whole-set training loss at x falls to {format_loss(goal.loss)}, "
+        f"Target: the training loss at x falls to {format_loss(goal.loss)}, "
         f"the lowest final one among Optax's optimizers ({goal.optimizer}); "
         f"'{NEVER}' if never."
     )

@@ -1,4 +1,4 @@
-"""The final table in a terminal."""
+"""The final tables in a terminal."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from rich.text import Text
 
 from arsg_optax.demos.report.summary import Line, summarize
 from arsg_optax.demos.results import Run
+from arsg_optax.tuning import LearningRateSearch
 
 _NARROW = 100
 
@@ -48,7 +49,8 @@ def print_table(console: Console, title: str, runs: Sequence[Run]) -> None:
     console.print(
         Text(
             "y: the held parameters; x: the optimizer's own evaluation point. Losses "
-            "over the whole training or test set, after the last epoch and at best.",
+            "over the training set (its first part, if it is large) or the test set, "
+            "after the last epoch and at best.",
             style="dim",
         )
     )
@@ -60,3 +62,36 @@ def _cells(line: Line, wide: bool) -> list[str]:
     if not wide:
         fields.pop("learning_rate")
     return list(fields.values())
+
+
+def print_search(console: Console, found: LearningRateSearch) -> None:
+    """Prints the candidates of a search, how they were run, and what an edge means."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("learning rate", "final loss", "spread of seeds"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for i in found.learning_rates.argsort(kind="stable"):
+        rate, lost = found.learning_rates[i], found.diverged[i]
+        table.add_row(
+            f"{rate:.4g}",
+            "diverged" if lost else f"{found.final_losses[i]:.5g}",
+            "" if lost else f"{found.spread[i]:.2g}",
+            Text("chosen", style="bold green") if rate == found.learning_rate else "",
+        )
+    console.print(table)
+    ways = {
+        "vmapped": f"{found.group} candidates at once, vmapped",
+        "unrolled": f"{found.group} candidates at once, unrolled",
+        "sequential": "one candidate after the other, the fastest way here",
+    }
+    note = (
+        "Final loss: mean over the last tenth of the steps, at the held parameters; "
+        f"{ways[found.engine]}."
+    )
+    console.print(Text(note, style="dim"))
+    rates = found.learning_rates
+    if len(rates) > 1 and found.learning_rate in (rates.min(), rates.max()):
+        which = "smallest" if found.learning_rate == rates.min() else "largest"
+        console.print(
+            f"The {which} candidate was chosen: search further with --learning-rates."
+        )

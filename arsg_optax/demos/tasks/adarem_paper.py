@@ -7,8 +7,6 @@ its common choices for the rest.
 from functools import partial
 from typing import Any
 
-from flax import nnx
-
 from arsg_optax.demos.imagenet import load_imagenet
 from arsg_optax.demos.models import (
     LSTMLanguageModel,
@@ -32,14 +30,11 @@ _IMAGENET = {
 
 
 def _imagenet(name: str, summary: str, network: Any) -> Task:
-    def make_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
-        return network(rngs=rngs, **numbers)
-
     return Task(
         f"imagenet-{name}",
         f"ImageNet, {summary}, 224x224",
         load_imagenet,
-        make_model,
+        network,
         StreamedImages(),
         batch_size=1024,
         epochs=100,

@@ -5,9 +5,7 @@ sum, so its step size is multiplied by one minus the momentum.
 """
 
 from collections.abc import Mapping
-from typing import Any
-
-from flax import nnx
+from functools import partial
 
 from arsg_optax.demos.augmentation import augment_cifar
 from arsg_optax.demos.data import load_cifar10, load_mnist
@@ -92,25 +90,11 @@ _RESNET20_FINE: Mapping[str, Settings] = {
 }
 
 
-def mnist_cnn_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
-    """The network of the MNIST experiments."""
-    return MnistCNN(rngs=rngs, **numbers)
-
-
-def resnet20_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
-    """ResNet-20 for CIFAR-10."""
-    return ResNetCifar(20, rngs=rngs, **numbers)
-
-
-def _resnet50_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
-    return ResNet50(rngs=rngs, **numbers)
-
-
 MNIST_CNN = Task(
     "mnist-cnn",
     "MNIST (28x28), two 5x5 convolutions and two dense layers, batch norm",
     load_mnist,
-    mnist_cnn_model,
+    MnistCNN,
     Images(evaluated=10_000),
     batch_size=256,
     epochs=10,
@@ -133,7 +117,7 @@ CIFAR10_RESNET20 = Task(
     "cifar10-resnet20",
     "CIFAR-10, ResNet-20, random 28x28 crops and flips",
     load_cifar10,
-    resnet20_model,
+    partial(ResNetCifar, 20),
     Images(augment_cifar, evaluated=10_000),
     batch_size=256,
     epochs=80,
@@ -145,7 +129,7 @@ IMAGENET_RESNET50 = Task(
     "imagenet-resnet50",
     "ImageNet, ResNet-50, 224x224",
     load_imagenet,
-    _resnet50_model,
+    ResNet50,
     StreamedImages(),
     batch_size=256,
     epochs=90,

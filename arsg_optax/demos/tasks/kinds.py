@@ -62,7 +62,7 @@ class Images(NamedTuple):
             limit=self.evaluated,
         )
         return Setup(
-            ImageProblem(lambda rngs: task.make_model(rngs, dtype=DTYPES[dtype])),
+            ImageProblem(lambda rngs: task.make_model(rngs=rngs, dtype=DTYPES[dtype])),
             sources,
         )
 

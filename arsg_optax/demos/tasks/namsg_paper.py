@@ -7,7 +7,7 @@ step sizes by grids that it does not print; the one here is its suggested defaul
 from dataclasses import replace
 
 from arsg_optax.demos.tasks.arsg_paper import CIFAR10_RESNET20, MNIST_CNN
-from arsg_optax.demos.tasks.settings import AtEpoch, Drops, Ramp, Settings
+from arsg_optax.demos.tasks.settings import AtEpoch, Ramp, Settings
 from arsg_optax.demos.tasks.small import MNIST_LOGREG
 
 _OPTIONS = {"b1": 0.9, "b2": 0.99, "distance": Ramp(0.9, 3.0)}
@@ -35,5 +35,4 @@ NAMSG_CIFAR10 = replace(
     name="namsg-cifar10",
     epochs=75,
     presets=_presets(38),
-    schedule=Drops((12_000 / 195,), 0.1),
 )

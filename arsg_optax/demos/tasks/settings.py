@@ -85,6 +85,10 @@ class Settings:
     learning_rate: float
     options: Mapping[str, float | int | Ramp | AtEpoch] = field(default_factory=dict)
 
+    def described(self) -> str:
+        """The options, readable."""
+        return ", ".join(f"{name} {value}" for name, value in self.options.items())
+
     def keywords(self, clock: Clock) -> dict[str, Any]:
         """The options, with ramps made schedules and epochs made counts of steps."""
         return {

@@ -1,24 +1,12 @@
 """The tasks of seconds: digits, and logistic regression on MNIST."""
 
-from typing import Any
-
-from flax import nnx
+from functools import partial
 
 from arsg_optax.demos.data import load_digits, load_mnist
 from arsg_optax.demos.models import MLP, LogisticRegression
 from arsg_optax.demos.tasks.kinds import Images
 from arsg_optax.demos.tasks.settings import AtEpoch, Ramp, Settings
 from arsg_optax.demos.tasks.task import Task
-
-
-def _digits_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
-    return MLP((8, 8), hidden=(128, 128), rngs=rngs, **numbers)
-
-
-def mnist_model(rngs: nnx.Rngs, **numbers: Any) -> nnx.Module:
-    """Logistic regression from zero."""
-    return LogisticRegression((28, 28), rngs=rngs, **numbers)
-
 
 # Found by scripts/search_learning_rates.py; everything else is at its default, but for
 # the epochs to boost and to switch at, a quarter and half of the run as in the papers.
@@ -67,7 +55,7 @@ DIGITS_MLP = Task(
     "digits-mlp",
     "scikit-learn's handwritten digits (8x8), MLP 64-128-128-10",
     load_digits,
-    _digits_model,
+    partial(MLP, (8, 8), (128, 128)),
     Images(),
     batch_size=64,
     epochs=30,
@@ -78,7 +66,7 @@ MNIST_LOGREG = Task(
     "mnist-logreg",
     "MNIST (28x28), logistic regression from zero",
     load_mnist,
-    mnist_model,
+    partial(LogisticRegression, (28, 28)),
     Images(),
     batch_size=256,
     epochs=20,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,8 +59,11 @@ class StreamedImages(NamedTuple):
         if workers is None:
             workers = (os.cpu_count() or 1) // 2
 
+        # A run that ends within an epoch leaves the iterator, and its processes, open.
+        opened = ExitStack()
+
         def batches(epoch: int, start: int) -> Iterator[Any]:
-            return training_batches(
+            found: Any = training_batches(
                 data.train,
                 batch_size=task.batch_size,
                 size=self.size,
@@ -68,6 +72,7 @@ class StreamedImages(NamedTuple):
                 start=start,
                 workers=workers,
             )
+            return opened.enter_context(closing(found))
 
         def evaluation(split: ImageSplit, limit: int | None) -> EvaluationSet:
             make = partial(
@@ -82,10 +87,10 @@ class StreamedImages(NamedTuple):
 
         def make_model(rngs: Any) -> Any:
             classes = len(data.train.classes)
-            return task.make_model(rngs, classes=classes, dtype=DTYPES[dtype])
+            return task.make_model(rngs=rngs, classes=classes, dtype=DTYPES[dtype])
 
         sources = Sources(
-            StreamSource(data.train.count() // task.batch_size, batches),
+            StreamSource(data.train.count() // task.batch_size, batches, opened.close),
             evaluation(data.train, self.evaluated),
             evaluation(data.validation, None),
         )

@@ -13,6 +13,7 @@ from arsg_optax.demos.optimizers import Optimizer
 from arsg_optax.demos.tasks.settings import Clock, Constant, Schedule, Settings
 from arsg_optax.demos.training.problems import Problem
 from arsg_optax.demos.training.sources import Sources
+from arsg_optax.demos.training.trainer import Trainer
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -52,7 +53,8 @@ class Task:
         name: on the command line.
         summary: one line about it.
         load: makes the data from `--data-dir` (or None).
-        make_model: makes the network from its random numbers and `dtype=`.
+        make_model: makes the network from `rngs=` and `dtype=`; of text, the size of
+            the vocabulary comes first, of streamed images `classes=` is given too.
         kind: what the data are.
         batch_size: examples a step.
         epochs: passes over the training set; the incomplete last batch is dropped.
@@ -115,6 +117,23 @@ class Task:
             protocol_epochs=self.protocol_epochs or self.epochs,
         )
 
+    def data(self, data_dir: Path | None, examples: int | None = None) -> Any:
+        """The data to train on and to report on.
+
+        Args:
+            data_dir: see `load`.
+            examples: only the first so many for training, None for all.
+
+        Raises:
+            UsageError: if there is not one whole batch.
+            DataError: if the data cannot be had.
+        """
+        data = self.load(data_dir)
+        if examples is not None:
+            data = self.kind.first(data, examples)
+        self.check_batch_size(data)
+        return data
+
     def clock(self, steps_per_epoch: int) -> Clock:
         """How the protocol's epochs become steps."""
         return Clock(steps_per_epoch, self.epochs, self.protocol_epochs or self.epochs)
@@ -137,6 +156,26 @@ class Task:
                 f"batch_size must be at most the {count} training examples of "
                 f"{self.name}, got {self.batch_size}"
             )
+
+    def trainer(
+        self,
+        setup: Setup,
+        optimizer: Optimizer,
+        settings: Settings,
+        *,
+        seed: int,
+        start: tuple[Any, Any] | None = None,
+    ) -> Trainer:
+        """A trainer by the task's protocol; see :class:`Trainer` for the arguments."""
+        steps = setup.sources.train.steps_per_epoch
+        return Trainer(
+            setup.problem,
+            setup.sources,
+            self.transform(optimizer, settings, steps),
+            optimizer.points,
+            seed=seed,
+            start=start,
+        )
 
     def transform(
         self,

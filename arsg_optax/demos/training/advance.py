@@ -1,7 +1,8 @@
 """How steps are run: a compiled loop, single compiled steps, or a stream of batches."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any, Protocol
 
 import jax
@@ -23,6 +24,7 @@ from arsg_optax.demos.training.steps import (
     make_step,
     make_steps,
 )
+from arsg_optax.tuning._losses import suits_compiled_loop
 
 # Epochs from here on are never trained on; their batches serve statistics.
 _ASIDE = 2**30
@@ -63,35 +65,23 @@ def make_advance(
     )
     params = points.gradient_point(state.held)
     arguments = (params, state.model_state, batch, jax.random.key(0))
-    kind = _Loop if suits_compiled_loop(problem, *arguments) else _Single
-    return kind(problem, optimizer, points, source, seed)
-
-
-def suits_compiled_loop(problem: Problem, *arguments: Any) -> bool:
-    """Whether steps belong into one compiled loop on this backend.
-
-    XLA:CPU runs a convolution inside a loop several times slower than outside, so
-    there networks with convolutions take single compiled steps; everything else, and
-    every other backend, takes the loop.
-
-    Args:
-        problem: its loss is traced with `arguments` (shapes suffice).
-        arguments: those of :meth:`Problem.loss`.
-    """
-    if jax.default_backend() != "cpu":
-        return True
-    return "conv_general_dilated" not in str(jax.make_jaxpr(problem.loss)(*arguments))
+    parts = (problem, optimizer, points, source)
+    if suits_compiled_loop(problem.loss, *arguments):
+        return _Loop(make_steps(*parts), source, seed)
+    return _Single(make_resident_step(*parts), source, seed)
 
 
 class _Resident:
-    """What the ways on data on the device share."""
+    """What the ways on data on the device share; each compiles its own function."""
 
-    def __init__(self, source: ResidentSource, seed: int):
-        self._source = source
+    def __init__(self, function: Callable[..., TrainState], source: Any, seed: int):
+        self._run: Any = jax.jit(function, donate_argnums=0)
+        self._source: ResidentSource = source
         self._seed = np.uint32(seed)
         self._make_order = jax.jit(
             lambda seed, epoch: source.order(shuffle_key(seed, epoch))
         )
+        self._make_batch = jax.jit(source.batch)
         self._order: tuple[int, Any] = (0, None)
 
     def _data(self, epoch: int) -> tuple[Any, ...]:
@@ -102,63 +92,39 @@ class _Resident:
 
     def batches_aside(self, count: int) -> Iterator[Batch]:
         """As :class:`Advance` says."""
-        batch = jax.jit(self._source.batch)
-        steps = self._source.steps_per_epoch
+        arrays, steps = self._source.arrays, self._source.steps_per_epoch
+        order = None
         for number in range(count):
-            epoch = np.uint32(_ASIDE + number // steps)
-            order = self._make_order(self._seed, epoch)
-            key = step_key(self._seed, epoch, number % steps)
-            yield batch(self._source.arrays, order, np.int32(number % steps), key)
+            past, step = divmod(number, steps)
+            epoch = np.uint32(_ASIDE + past)
+            if step == 0:
+                order = self._make_order(self._seed, epoch)
+            key = step_key(self._seed, epoch, step)
+            yield self._make_batch(arrays, order, np.int32(step), key)
 
 
 class _Loop(_Resident):
-    """Many steps in one compiled loop."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        optimizer: optax.GradientTransformation,
-        points: Points,
-        source: ResidentSource,
-        seed: int,
-    ):
-        super().__init__(source, seed)
-        steps = make_steps(problem, optimizer, points, source)
-        self._steps: Any = jax.jit(steps, donate_argnums=0)
+    """Many steps in one compiled loop: the function is that of :func:`make_steps`."""
 
     def compile(self, state: TrainState, epoch: int, start: int) -> None:
         """As :class:`Advance` says."""
         bounds = (np.int32(start), np.int32(start))
-        lowered = self._steps.lower(state, *self._data(epoch), *bounds)
-        self._steps = lowered.compile()
+        self._run = self._run.lower(state, *self._data(epoch), *bounds).compile()
 
     def __call__(
         self, state: TrainState, epoch: int, start: int, stop: int
     ) -> TrainState:
         """As :class:`Advance` says."""
-        data = self._data(epoch)
-        return self._steps(state, *data, np.int32(start), np.int32(stop))
+        return self._run(state, *self._data(epoch), np.int32(start), np.int32(stop))
 
 
 class _Single(_Resident):
-    """One compiled step after the other."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        optimizer: optax.GradientTransformation,
-        points: Points,
-        source: ResidentSource,
-        seed: int,
-    ):
-        super().__init__(source, seed)
-        step = make_resident_step(problem, optimizer, points, source)
-        self._step: Any = jax.jit(step, donate_argnums=0)
+    """One compiled step, that of :func:`make_resident_step`, after the other."""
 
     def compile(self, state: TrainState, epoch: int, start: int) -> None:
         """As :class:`Advance` says."""
-        lowered = self._step.lower(state, *self._data(epoch), np.int32(start))
-        self._step = lowered.compile()
+        lowered = self._run.lower(state, *self._data(epoch), np.int32(start))
+        self._run = lowered.compile()
 
     def __call__(
         self, state: TrainState, epoch: int, start: int, stop: int
@@ -166,7 +132,7 @@ class _Single(_Resident):
         """As :class:`Advance` says."""
         data = self._data(epoch)
         for index in range(start, stop):
-            state = self._step(state, *data, np.int32(index))
+            state = self._run(state, *data, np.int32(index))
         return state
 
 
@@ -221,8 +187,11 @@ class _Stream:
 
     def batches_aside(self, count: int) -> Iterator[Any]:
         """As :class:`Advance` says."""
-        epochs = itertools.count(_ASIDE)
-        endless = itertools.chain.from_iterable(
-            self._source.batches(epoch, 0) for epoch in epochs
-        )
-        return itertools.islice(endless, count)
+        for epoch in itertools.count(_ASIDE):
+            left = count - (epoch - _ASIDE) * self._source.steps_per_epoch
+            if left <= 0:
+                return
+            # Closed here, as a stream that is left keeps its processes.
+            opened: Any = self._source.batches(epoch, 0)
+            with closing(opened) as batches:
+                yield from itertools.islice(batches, left)

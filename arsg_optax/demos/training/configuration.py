@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer
+from arsg_optax.demos.optimizers import find_optimizer
 from arsg_optax.demos.tasks import Settings, Task, find_task
 from arsg_optax.demos.tasks.streams import StreamedImages
 from arsg_optax.demos.tasks.task import DTYPES
@@ -71,27 +71,14 @@ class Configuration:
             return replace(task, kind=task.kind._replace(workers=self.workers))
         return task
 
-    def chosen_optimizer(self) -> Optimizer:
-        """The optimizer of the registry.
-
-        Raises:
-            UsageError: if there is none of that name; it lists those there are.
-        """
-        if self.optimizer not in OPTIMIZERS:
-            known = ", ".join(OPTIMIZERS)
-            raise UsageError(
-                f"unknown optimizer {self.optimizer!r}; known optimizers: {known}"
-            )
-        return OPTIMIZERS[self.optimizer]
-
     def chosen_settings(self, task: Task) -> Settings:
         """The preset's settings, with the step size of this run.
 
         Raises:
-            UsageError: for an unknown preset, a step size that is not positive and
-                finite, or none at all.
+            UsageError: for an unknown optimizer or preset, a step size that is not
+                positive and finite, or none at all.
         """
-        self.chosen_optimizer()
+        find_optimizer(self.optimizer)
         preset = task.preset(self.preset)
         rate = self.learning_rate
         if rate is not None and not 0 < rate < float("inf"):

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from arsg_optax.demos.iterate import BATCHES, recomputed_statistics
 from arsg_optax.demos.optimizers import Points
@@ -175,4 +174,4 @@ def _until(stop: object, batches: Iterable[Batch]) -> Iterator[Batch]:
 
 def to_floats(tree: Any) -> Any:
     """A tree of scalars as Python floats; waits for the device."""
-    return jax.tree.map(lambda value: float(jnp.asarray(value)), jax.device_get(tree))
+    return jax.tree.map(float, jax.device_get(tree))

@@ -68,7 +68,9 @@ class Trainer:
     def compile(self) -> float:
         """Compiles the steps; returns the seconds it took."""
         started = time.perf_counter()
-        self._advance.compile(self.state, self.epoch, self.step)
+        # An epoch whose steps are all done has no batch left to look at.
+        start = self.step % self.steps_per_epoch
+        self._advance.compile(self.state, self.epoch, start)
         return time.perf_counter() - started
 
     def run_chunk(self, stop: int | None = None) -> np.ndarray:
@@ -93,9 +95,10 @@ class Trainer:
         self.step = last
         return losses
 
-    def epoch_losses(self) -> np.ndarray:
-        """Minibatch losses of the epoch so far, float32 `[steps]`."""
-        return np.array(self.state.losses)[: self.step]
+    def mean_loss(self) -> float:
+        """Mean of the minibatch losses of the epoch so far."""
+        losses = np.asarray(self.state.losses)[: self.step]
+        return float(np.mean(losses, dtype=np.float64))
 
     def next_epoch(self) -> None:
         """Moves on from the end of an epoch."""

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from arsg_optax.demos.models.layers import ConvNorm
 from arsg_optax.demos.models.resnet import (
     BasicBlock,
     BottleneckBlock,
-    ConvNorm,
     ResNet,
     ResNet18,
     ResNet50,

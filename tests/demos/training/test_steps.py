@@ -74,18 +74,48 @@ def test_loop_and_single_steps_agree(convolutional: Setup, monkeypatch):
     assert_close(trained(convolutional), single)
 
 
-def test_a_stream_of_the_same_batches_agrees(convolutional: Setup):
+@pytest.fixture
+def stream(convolutional: Setup) -> tuple[StreamSource, list[str]]:
+    """The resident source's batches as a stream, and what becomes of its iterators."""
     source = resident(convolutional.sources.train)
+    events: list[str] = []
 
     def batches(epoch: int, start: int):
+        events.append("opened")
         order = source.order(shuffle_key(0, epoch))
-        for index in range(start, source.steps_per_epoch):
-            key = jax.random.split(step_key(0, epoch, index))[0]
-            batch = source.batch(source.arrays, order, index, key)
-            yield tuple(map(np.asarray, batch))
+        try:
+            for index in range(start, source.steps_per_epoch):
+                key = jax.random.split(step_key(0, epoch, index))[0]
+                batch = source.batch(source.arrays, order, index, key)
+                yield tuple(map(np.asarray, batch))
+        finally:
+            events.append("closed")
 
-    stream = StreamSource(source.steps_per_epoch, batches)
-    assert_close(trained(convolutional, train=stream), trained(convolutional))
+    return StreamSource(source.steps_per_epoch, batches), events
+
+
+def test_a_stream_of_the_same_batches_agrees(convolutional: Setup, stream):
+    assert_close(trained(convolutional, train=stream[0]), trained(convolutional))
+
+
+def test_a_stream_is_compiled_at_the_end_of_an_epoch(convolutional: Setup, stream):
+    """Where a run stands that was stopped while it was evaluated."""
+    sources = convolutional.sources._replace(train=stream[0])
+    trainer = Trainer(convolutional.problem, sources, *optimizer_of("arsg"))
+    trainer.step = trainer.steps_per_epoch
+    trainer.compile()
+    trainer.next_epoch()
+    assert len(trainer.run_chunk(2)) == 1
+    assert trainer.step == 1
+
+
+def test_streams_for_statistics_are_closed(convolutional: Setup, stream):
+    source, events = stream
+    sources = convolutional.sources._replace(train=source)
+    trainer = Trainer(convolutional.problem, sources, *optimizer_of("arsg"))
+    trainer.evaluator.own_point(trainer.state)
+    # 50 batches of epochs of 6.
+    assert events == ["opened", "closed"] * 9
 
 
 def test_convolutions_leave_the_loop_on_the_cpu(
@@ -95,7 +125,7 @@ def test_convolutions_leave_the_loop_on_the_cpu(
         params, model_state = setup.problem.init(0)
         batch = tuple(map(jnp.asarray, dataset.train[:2]))
         arguments = (params, model_state, batch, jax.random.key(0))
-        return suits_compiled_loop(setup.problem, *arguments)
+        return suits_compiled_loop(setup.problem.loss, *arguments)
 
     assert not suits(convolutional)
     assert suits(task.setup(dataset))

@@ -1,0 +1,13 @@
+"""The tiny task for whole runs."""
+
+import pytest
+
+from arsg_optax.demos.tasks import TASKS, Task
+from arsg_optax.demos.training import configuration
+
+
+@pytest.fixture(autouse=True)
+def tiny(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny task under the name `digits-mlp`."""
+    known = {**TASKS, "tiny": task}
+    monkeypatch.setattr(configuration, "find_task", known.__getitem__)
