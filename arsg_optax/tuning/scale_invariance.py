@@ -12,6 +12,7 @@ from arsg_optax._hyperparameters import default_float
 from arsg_optax._precision import compute_dtype
 from arsg_optax._trees import leaf_dtype
 from arsg_optax._validation import check_number, is_number
+from arsg_optax.tuning._losses import real_scalar
 
 Loss = Callable[[optax.Params], Any]
 Arrays = list[jax.Array]
@@ -112,7 +113,7 @@ def scale_invariant_leaves(
         whole = list(leaves)
         for i, value in zip(floating, values, strict=True):
             whole[i] = value
-        return _real_scalar(loss_fn(jax.tree.unflatten(structure, whole)))
+        return real_scalar(loss_fn(jax.tree.unflatten(structure, whole)))
 
     names = [jax.tree_util.keystr(paths[i][0]) for i in floating]
     found = [False] * len(leaves)
@@ -221,20 +222,6 @@ def _fill(zeros: jax.Array, leaf: int) -> jax.Array:
 def _is_floating(leaf: Any) -> bool:
     known = hasattr(leaf, "dtype") or isinstance(leaf, float)
     return known and jnp.issubdtype(leaf_dtype(leaf), jnp.floating)
-
-
-def _real_scalar(loss: Any) -> jax.Array:
-    """The loss that a loss function returned, checked while tracing."""
-    kind = type(loss).__name__
-    if isinstance(loss, float) or hasattr(loss, "dtype"):
-        loss = jnp.asarray(loss)
-        if loss.shape == () and jnp.issubdtype(loss.dtype, jnp.floating):
-            return loss
-        kind = f"shape {loss.shape} and dtype {loss.dtype}"
-    raise ValueError(
-        f"loss_fn must return a real scalar, got {kind}; return the mean loss alone, "
-        "without auxiliary outputs."
-    )
 
 
 def _check_arguments(factor: Any, tolerance: Any) -> None:
