@@ -28,6 +28,7 @@ _NEEDED = (
 _COMMANDS = {
     "train": "train a task with one optimizer, with checkpoints",
     "compare": "train a task with several optimizers and compare them",
+    "tune": "search an optimizer's step size on a task",
     "dynamics": "draw the theory: which curvatures converge, how fast, how noisily",
 }
 
