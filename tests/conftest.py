@@ -1,6 +1,8 @@
 """What every test runs under: strict promotion, float32, eight CPU devices."""
 
+import importlib.metadata
 import os
+import tempfile
 
 _DEVICES = "--xla_force_host_platform_device_count"
 if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
@@ -8,6 +10,15 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
 # An accelerator would hide the eight devices; JAX_PLATFORMS=cuda,cpu brings it back.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Compiling dominates, and many tests build the same program anew: one cache for the
+# workers and for the commands that tests start, which inherit this environment. Not on
+# old versions: with it, jax 0.6.0 computes wrong sums across devices of the CPU.
+_jax_version = tuple(map(int, importlib.metadata.version("jax").split(".")[:2]))
+if _jax_version >= (0, 10) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="arsg-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from collections.abc import Iterator
 from typing import Any

@@ -11,7 +11,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
 
 
 def test_there_are_blocks():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
@@ -24,7 +24,8 @@ def test_local_links_lead_somewhere(target):
     assert (ROOT / target).exists()
 
 
-def test_the_crossings_of_the_documentation_run():
-    text = (ROOT / "docs" / "crossings.md").read_text()
-    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    exec(compile(block, "docs/crossings.md", "exec"), {})
+@pytest.mark.parametrize("name", ["crossings.md", "tuning.md"])
+def test_blocks_of_the_documentation_run_one_after_the_other(name):
+    text = (ROOT / "docs" / name).read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    exec(compile("\n".join(blocks), f"docs/{name}", "exec"), {})

@@ -65,8 +65,9 @@ def _assert_sharded(tree, shardings):
             assert leaf.sharding.is_equivalent_to(shardings[name], leaf.ndim), path
 
 
-@EXPLICIT
-@pytest.mark.parametrize("layout", ["rows", "2-D"])
+@pytest.mark.parametrize(
+    ("layout", "explicit"), [("rows", False), ("2-D", True)], ids=["rows", "explicit"]
+)
 @rows("sharding")
 def test_everything_lies_as_the_parameters(row, layout, explicit):
     optimizer, expected = row.make(), _on_one_device(row.name)

@@ -39,6 +39,16 @@ def test_vmap_over_momentum_decays(row):
 
 
 @rows("scan")
+def test_without_jit_it_is_the_same(row):
+    """For debugging: what is compiled leaf by leaf then runs as plain Python."""
+    trees = gradients(2)
+    compiled = _run(row, trees)
+    with jax.disable_jit():
+        plain = _run(row, trees)
+    assert_close(plain, compiled, row.rounding)
+
+
+@rows("scan")
 def test_scan_is_the_loop(row):
     trees, params, optimizer = gradients(3), tree(0), row.make()
 
