@@ -34,6 +34,14 @@ def test_each_contestant_can_be_timed(name, relaxed_promotion):
     assert contestant.moved_bytes >= contestant.floor_bytes - 12
 
 
+def test_steps_are_timed_in_one_compiled_loop(monkeypatch):
+    monkeypatch.setattr(update_time, "ARRAYS", {"flat": lambda: {"w": (8, 4)}})
+    options = update_time.Options("flat", ("rsg",), turns=1, steps=4, loop="compiled")
+    ((row,), bandwidths) = update_time.measure(options)
+    assert row["ms"] > 0 and row["bytes moved"] is None
+    assert len(bandwidths) == 1
+
+
 def test_compile_time_is_split_into_its_parts():
     params = {"w": jax.ShapeDtypeStruct((8, 4), jnp.float32)}
     assert all(
