@@ -14,6 +14,8 @@
 # %% [markdown]
 # # Quickstart: ARSG on handwritten digits, in Flax NNX
 #
+# [![Open in Colab](images/open-in-colab.svg)](https://colab.research.google.com/github/arsg-optax/arsg_optax/blob/main/notebooks/quickstart.ipynb)
+#
 # ARSG takes its gradients at an *observation point* a hundred momentum steps ahead of
 # the *iterate*. The training loop holds the observation point $y$; `eval_params` hands
 # out the iterate $x$, which carries far less gradient noise, at no cost. This notebook
@@ -24,7 +26,7 @@
 import sys
 
 if "google.colab" in sys.modules:
-    # %pip install -q "arsg_optax[demos]"
+    # %pip install -q "arsg_optax[demos] @ git+https://github.com/arsg-optax/arsg_optax"
     pass
 
 # %%

@@ -1,28 +1,51 @@
 """Executes the notebooks from their paired text and saves them with outputs.
 
-python scripts/run_notebooks.py notebooks/quickstart.py
+python -m scripts.run_notebooks notebooks/quickstart.py
 """
 
-import sys
+import argparse
+import re
+import time
 from pathlib import Path
 
 import jupytext
 import nbclient
 
+from scripts.notebook_header import ROOT, write_header
 
-def main(paths: list[str]) -> None:
-    """Executes each `.py` notebook; an error in a cell ends with its traceback."""
-    for path in map(Path, paths or sorted(map(str, Path("notebooks").glob("*.py")))):
-        notebook = jupytext.read(path)
-        client = nbclient.NotebookClient(
-            notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}
-        )
-        client.execute()
-        for cell in notebook.cells:
-            # Times of execution would change with every run.
-            cell.metadata.pop("execution", None)
-        jupytext.write(notebook, path.with_suffix(".ipynb"))
+# Jupytext's own version would change with every machine.
+_VERSIONS = re.compile(r"^# +(format|jupytext)_version: .*\n", re.M)
+
+
+def run(path: Path) -> None:
+    """Executes one `.py` notebook; an error in a cell ends with its traceback."""
+    notebook = jupytext.read(path)
+    write_header(notebook, path.stem)
+    path.write_text(_VERSIONS.sub("", jupytext.writes(notebook, fmt="py:percent")))
+    begin = time.perf_counter()
+    client = nbclient.NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}
+    )
+    client.execute()
+    for cell in notebook.cells:
+        # Times of execution would change with every run.
+        cell.metadata.pop("execution", None)
+    output = path.with_suffix(".ipynb")
+    jupytext.write(notebook, output)
+    seconds, size = time.perf_counter() - begin, output.stat().st_size
+    print(f"{path.stem}: {seconds:.0f} s, {size / 1000:.0f} kB", flush=True)
+
+
+def main() -> None:
+    """Executes the notebooks named, or all."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("paths", nargs="*", type=Path, metavar="notebooks/NAME.py")
+    paths = parser.parse_args().paths or sorted((ROOT / "notebooks").glob("*.py"))
+    for path in paths:
+        if path.suffix != ".py" or not path.is_file():
+            parser.error(f"{path} is no .py file of a notebook")
+        run(path)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
