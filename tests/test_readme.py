@@ -1,13 +1,14 @@
 """README's Python blocks run as they stand, and its pictures exist."""
 
-import re
 from pathlib import Path
 
 import pytest
 
+from tests.markdown import local_links, python_blocks, run_in_order
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
+BLOCKS = python_blocks(TEXT)
 
 
 def test_there_are_blocks():
@@ -19,13 +20,11 @@ def test_block_runs(block):
     exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
+@pytest.mark.parametrize("target", local_links(TEXT))
 def test_local_links_lead_somewhere(target):
     assert (ROOT / target).exists()
 
 
-@pytest.mark.parametrize("name", ["crossings.md", "tuning.md"])
+@pytest.mark.parametrize("name", ["crossings.md", "index.md", "tuning.md"])
 def test_blocks_of_the_documentation_run_one_after_the_other(name):
-    text = (ROOT / "docs" / name).read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    exec(compile("\n".join(blocks), f"docs/{name}", "exec"), {})
+    run_in_order(ROOT / "docs" / name)

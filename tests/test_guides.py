@@ -1,0 +1,40 @@
+"""The guides' blocks run and hold what the text claims; links and names exist."""
+
+import pydoc
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.markdown import local_links, run_in_order
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "guides"
+PAGES = sorted(FOLDER.glob("*.md"))
+NAMES = [page.stem for page in PAGES]
+# Where Optax's own solvers or MultiSteps run, whose arithmetic is not strict.
+RELAXED = {"faq", "migration", "warm_up_and_clipping"}
+
+
+def test_there_are_guides():
+    assert RELAXED.issubset(NAMES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_blocks_run_one_after_the_other(page, request):
+    if page.stem in RELAXED:
+        request.getfixturevalue("relaxed_promotion")
+    run_in_order(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_local_links_lead_somewhere(page):
+    links = local_links(page.read_text())
+    assert not [link for link in links if not (FOLDER / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_linked_names_exist(page):
+    names = re.findall(r"\{(?:func|class|mod)\}`([^`]+)`", page.read_text())
+    assert names
+    assert not [name for name in names if pydoc.locate(name) is None]
