@@ -8,7 +8,7 @@ In Flax NNX::
     with at_iterate(model, optimizer, batches) as evaluated:
         accuracy = evaluate(evaluated, test_set)
 
-In Flax Linen, with the `TrainState` of :mod:`arsg_optax.demos.linen`::
+In Flax Linen, with :class:`arsg_optax.demos.linen.TrainState`::
 
     variables = iterate_variables(state, batches)
     logits = state.apply_fn(variables, images, train=False)

@@ -49,7 +49,9 @@ def arsg(
       \end{align*}
 
     Nothing is added to the root and nothing is bias corrected. State: three arrays a
-    parameter; in bfloat16 six bytes, less than Adam's eight in float32.
+    parameter, twelve bytes in float32; in bfloat16 six, less than Adam's eight.
+
+    When to use it: first, where you would take Adam or AMSGrad.
 
     Args:
       learning_rate: finite and at least 0, or a schedule.

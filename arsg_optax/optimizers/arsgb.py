@@ -52,7 +52,9 @@ def arsgb(
           ((1-\mu_n) m_t + \mu_n g_t) / \sqrt{\hat v_t} + \gamma y_t \right)
       \end{align*}
 
-    State: three arrays a parameter.
+    State: three arrays a parameter, twelve bytes in float32, six in bfloat16.
+
+    When to use it: in longer runs, whose loss levels off while gradients stay noisy.
 
     Args:
       learning_rate: before any boost: finite and at least 0, or a schedule. The

@@ -49,7 +49,9 @@ def swnts(
     SWNTS1 also smooths the parameters it tests by an exponential moving average, for
     which Optax has :func:`optax.incremental_update`, see the example.
 
-    State: three arrays a parameter.
+    State: three arrays a parameter, twelve bytes in float32, six in bfloat16.
+
+    When to use it: where an adaptive method trains fast and SGD generalizes better.
 
     Args:
       learning_rate: finite and at least 0, or a schedule.

@@ -56,7 +56,7 @@ def project(
     holds for each element by itself. From parameters in a box the next ones are in it
     exactly, in their own dtype, as :func:`optax.apply_updates` forms them. The ball and
     the half-space are met up to rounding, and what they have met they leave alone, see
-    :func:`arsg_optax.transforms.sets.nearest`. A step is rounded in its own units, so
+    ``arsg_optax.transforms.sets.nearest``. A step is rounded in its own units, so
     parameters that start far outside, or take a step much longer than they are to the
     edge of a half-space, may need another update to be in.
 

@@ -121,7 +121,7 @@ def curvature(
 
     .. math::
 
-      \text{noise_trace_error}^2 = \frac{n}{(n-1)^2 (n-2)}
+      \mathtt{noise\_trace\_error}^2 = \frac{n}{(n-1)^2 (n-2)}
         \textstyle\sum_i (q_i - \bar q)^2
 
     The cost is 2 gradients and ``iterations`` Hessian products of each batch, a product
@@ -173,7 +173,7 @@ def curvature(
       Hessian Eigenvalue Density <https://arxiv.org/abs/1901.10159>`_, 2019; McCandlish
       et al., `An Empirical Model of Large-Batch Training
       <https://arxiv.org/abs/1812.06162>`_, 2018 (tr C and the squared gradient). For
-      the quadrature see :mod:`arsg_optax.tuning.lanczos`.
+      the quadrature see ``arsg_optax.tuning.lanczos``.
     """
     remedy = "each is one Hessian product of every batch; 16 is the default."
     check_count("iterations", iterations, remedy, least=1)
