@@ -7,14 +7,25 @@ import pytest
 
 jupytext = pytest.importorskip("jupytext")
 nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
+
+from scripts.notebook_header import badge, installation, repository, write_header
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
-def test_there_are_notebooks():
-    assert "quickstart" in NAMES
+def test_each_notebook_is_listed():
+    root = FOLDER.parent
+    index, readme = (
+        (root / "docs/index.md").read_text(),
+        (root / "README.md").read_text(),
+    )
+    assert len(NAMES) >= 9
+    for name in NAMES:
+        assert f"notebooks/{name}\n" in index
+        assert f"(notebooks/{name}.ipynb)" in readme
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,5 +58,31 @@ def test_outputs_are_light_and_current(name):
     code = [c for c in jupytext.read(path).cells if c.cell_type == "code"]
     counts = [cell.execution_count for cell in code]
     assert counts == list(range(1, len(code) + 1)), (
-        f"run scripts/run_notebooks.py notebooks/{name}.py"
+        f"python -m scripts.run_notebooks notebooks/{name}.py"
     )
+    shown = [output for cell in code for output in cell.outputs]
+    assert not [each for each in shown if each.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_header_holds_the_repository_of_today(name):
+    notebook = jupytext.read(FOLDER / f"{name}.ipynb")
+    before = [cell.source for cell in notebook.cells]
+    write_header(notebook, name)
+    assert [cell.source for cell in notebook.cells] == before
+    assert before[0].count(repository().removeprefix("https://github.com/")) == 1
+    assert (FOLDER / "images" / "open-in-colab.svg").exists()
+
+
+def test_a_header_is_written_once_and_keeps_the_text():
+    title = nbformat.v4.new_markdown_cell("# Title\n\nText.\n\nMore.")
+    own = nbformat.v4.new_code_cell('if "google.colab" in sys.modules:\n    pass')
+    notebook = nbformat.v4.new_notebook(cells=[title, own])
+    for _ in range(2):
+        write_header(notebook, "name")
+        assert len(notebook.cells) == 3
+    assert notebook.cells[0].source == f"# Title\n\n{badge('name')}\n\nText.\n\nMore."
+    assert notebook.cells[1].source == installation()
+    untitled = nbformat.v4.new_notebook(cells=[own])
+    with pytest.raises(ValueError, match="first cell must be the title"):
+        write_header(untitled, "name")
