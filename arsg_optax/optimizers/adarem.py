@@ -51,9 +51,9 @@ def adarem(
       learning_rate: finite and at least 0, or a schedule; the paper takes that of
         SGD with momentum, 0.4 for ImageNet at a batch of 1024.
       b1: decay rate of the momentum, in [0, 1), or a schedule. The paper gives no
-        value.
-      resilience: in [0, 1], or a schedule; see
-        :func:`arsg_optax.scale_by_resilience` for the paper's, once an epoch.
+        value; the default is the usual one of SGD.
+      resilience: in [0, 1], or a schedule. The default is where the paper starts;
+        :func:`arsg_optax.scale_by_resilience` has its decay, once an epoch.
       eps: added to the denominator, in units of the squared gradient.
       scope: the maximum of the momentum is over the whole "tree" or each "leaf".
       weight_decay: decoupled, multiplied by the learning rate but not by the

@@ -61,9 +61,9 @@ def adarem_s(
       learning_rate: that of AdaRem off the sphere, finite and at least 0, or a
         schedule.
       b1: decay rate of the momentum, in [0, 1), or a schedule. The paper gives no
-        value.
-      resilience: in [0, 1], or a schedule; see
-        :func:`arsg_optax.scale_by_resilience` for the paper's, once an epoch.
+        value; the default is the usual one of SGD.
+      resilience: in [0, 1], or a schedule. The default is where the paper starts;
+        :func:`arsg_optax.scale_by_resilience` has its decay, once an epoch.
       sphere_mask: which leaves are on a sphere: tree of booleans, a prefix of one, or a
         callable that makes it from the parameters. Only weights that a normalisation
         follows qualify, so there is no default.

@@ -55,12 +55,15 @@ def arsg(
 
     Args:
       learning_rate: finite and at least 0, or a schedule.
-      b1: decay rate of the momentum, in [0, 1), or a schedule.
-      b2: decay rate of the second moment, in [0, 1).
+      b1: decay rate of the momentum, in [0, 1), or a schedule. The default averages
+        over a thousand gradients; runs of that length may want less.
+      b2: decay rate of the second moment, in [0, 1). The default is the paper's for
+        all its problems.
       eps: where the maximum of the second moment starts, in units of the squared
         gradient: 1e-8 is the paper's fast mode, 1e-3 its fine mode, which
         generalizes better.
-      observation: observation factor, dimensionless, in [0, 1), or a schedule.
+      observation: observation factor, dimensionless, in [0, 1), or a schedule. 0.1
+        is the paper's for all its problems, a hundred momentum steps ahead.
       preconditioner: another link instead of
         :func:`arsg_optax.scale_by_nonincreasing_rms` (generalized ARSG); ``b2``,
         ``eps`` and ``nu_dtype`` are unused then.

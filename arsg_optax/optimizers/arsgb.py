@@ -37,7 +37,10 @@ def arsgb(
     the factor doubles and the learning rate shrinks so that the curvature which
     converges fastest stays the same: for the defaults to 0.2483 of itself.
 
-    With n boosts so far, :math:`\mu_n = 2^n\mu` and
+    Let :math:`\alpha_t` be the learning rate, :math:`\beta_{1t}, \beta_2, \epsilon`
+    and :math:`\mu` the arguments ``b1``, ``b2``, ``eps`` and ``observation``,
+    :math:`\gamma` the weight decay and :math:`y_t` the parameters. With n boosts so
+    far, :math:`\mu_n = 2^n\mu` and
     :math:`\alpha_{t,n} = \alpha_t\, \tau^*(\beta_1, 2^n\mu) / \tau^*(\beta_1, \mu)`,
     see :func:`arsg_optax.observation_boost`, the update is ARSG's: from
     :math:`m_0 = 0, v_0 = 0, \hat v_0 = \epsilon`,
@@ -59,15 +62,18 @@ def arsgb(
     Args:
       learning_rate: before any boost: finite and at least 0, or a schedule. The
         paper's problems need 0.005 to 0.1.
-      b1: decay rate of the momentum, in [0, 1), or a schedule.
-      b2: decay rate of the second moment, in [0, 1).
+      b1: decay rate of the momentum, in [0, 1), or a schedule; ARSG's default.
+      b2: decay rate of the second moment, in [0, 1); ARSG's default.
       eps: where the maximum of the second moment starts, see :func:`arsg_optax.arsg`.
       observation: observation factor before any boost, in (0, 0.5), or a schedule.
+        The default is half of ARSG's, which one boost reaches.
       boost_at: update from which the boost is in force, counted from 0; None boosts
         automatically, then ``update`` needs ``value=loss``. The paper boosts at its
         6th epoch of 20 or 11th of 40.
-      max_boosts: most automatic boosts.
-      window: steps over which the automatic mode averages losses.
+      max_boosts: most automatic boosts; the paper does one.
+      window: steps over which the automatic mode averages losses. This and the next
+        three are chosen so that noise does not boost, as measured in
+        :func:`arsg_optax.observation_boost`.
       threshold: relative decrease from window to window below which a loss is flat.
       confidence: standard errors by which the decrease must exceed the threshold.
       refractory: windows left out at the start and after a boost.

@@ -28,10 +28,12 @@ def namsg(
 ) -> optax.GradientTransformationExtraArgs:
     r"""NAMSG: :func:`arsg_optax.arsg` given the observation distance.
 
-    The update of ARSG with :math:`\mu_t = \eta_t (1-\beta_{1t})/\beta_{1t}`, where
-    :math:`\eta_t` is the argument ``distance`` and :math:`\beta_{1t}` is ``b1``: the
-    gradient is taken :math:`\eta_t` momentum steps ahead of the iterate, and a
-    distance of ``b1`` is Nesterov's. From
+    The gradient is taken :math:`\eta_t` momentum steps ahead of the iterate; a
+    distance of ``b1`` is Nesterov's. Let :math:`\alpha_t` be the learning rate,
+    :math:`\beta_{1t}, \beta_2, \epsilon` and :math:`\eta_t` the arguments ``b1``,
+    ``b2``, ``eps`` and ``distance``, :math:`\gamma` the weight decay and :math:`y_t`
+    the parameters. The update is ARSG's with
+    :math:`\mu_t = \eta_t (1-\beta_{1t})/\beta_{1t}`: from
     :math:`m_0 = 0, v_0 = 0, \hat v_0 = \epsilon`,
 
     .. math::
@@ -50,9 +52,10 @@ def namsg(
     what you schedule; with the same values it is ARSG.
 
     Args:
-      learning_rate: finite and at least 0, or a schedule.
+      learning_rate: finite and at least 0, or a schedule. This and the next four
+        defaults are the paper's.
       b1: decay rate of the momentum, in (0, 1), or a schedule.
-      b2: decay rate of the second moment, in [0, 1).
+      b2: decay rate of the second moment, in [0, 1); the paper also tries 0.999.
       eps: where the maximum of the second moment starts, see
         :func:`arsg_optax.arsg`.
       distance: observation distance in momentum steps, at least 0 and below

@@ -28,7 +28,7 @@ def swnts(
 ) -> optax.GradientTransformationExtraArgs:
     r"""SWNTS: :func:`arsg_optax.namsg` that turns into SGD, for generalization.
 
-    Up to update ``switch_at`` it is NAMSG. At the switch s, with
+    Up to update ``switch_at``, :math:`s`, it is NAMSG, in whose symbols, with
     :math:`\hat m_s = (1-\mu_s) m_s + \mu_s g_s`, the division by
     :math:`\sqrt{\hat v}` is replaced by one constant, over the whole tree,
 
@@ -54,7 +54,8 @@ def swnts(
     When to use it: where an adaptive method trains fast and SGD generalizes better.
 
     Args:
-      learning_rate: finite and at least 0, or a schedule.
+      learning_rate: finite and at least 0, or a schedule. This and the next four
+        defaults are those of NAMSG.
       b1: decay rate of the momentum, in (0, 1), or a schedule.
       b2: decay rate of the second moment, in [0, 1).
       eps: where the maximum of the second moment starts, see :func:`arsg_optax.arsg`.
