@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-from extensions import mathjax, notebooks  # noqa: E402
+from extensions import mathjax, notebooks, sliders  # noqa: E402
 
 _project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 repository = _project["urls"]["Repository"].rstrip("/")
@@ -67,6 +67,7 @@ toc_object_entries_show_parents = "hide"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
+html_extra_path = [str(sliders.write(HERE / "_build" / "sliders"))]
 html_theme = "furo"
 html_title = f"{project} {version}"
 html_css_files = ["site.css"]

@@ -35,6 +35,8 @@ _POINTS = 700
 _WIDEST = 1e20
 _BLUE, _RED, _GREY = "#0072B2", "#D55E00", "#444444"
 _TITLE = "How RSG treats each curvature"
+# Bokeh's page has none; without it phones lay it out for a desk.
+_VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 _INTRODUCTION = f"""<h1 style="font-size:1.5rem;margin:0.5rem 0">{_TITLE}</h1>
 <p style="margin:0;max-width:60rem">Along one eigenvector of a quadratic loss, RSG
 in the long run multiplies the error by the gain factor in each step, and noise in the
@@ -73,7 +75,9 @@ def render_page(setting: Setting) -> str:
         slider.js_on_change("value", update)
     document = Document()
     document.js_on_event("document_ready", update)
-    controls = row(*sliders.values(), sizing_mode="stretch_width")
+    # On a phone the sliders stand below each other.
+    wrap = {"flex-wrap": "wrap"}
+    controls = row(*sliders.values(), sizing_mode="stretch_width", styles=wrap)
     document.add_root(
         column(
             *(Div(text=_INTRODUCTION), controls, readout, *panels),
@@ -81,7 +85,8 @@ def render_page(setting: Setting) -> str:
             styles={"max-width": "1200px", "margin": "0 auto"},
         )
     )
-    return file_html(document, INLINE, title=_TITLE)
+    page = file_html(document, INLINE, title=_TITLE)
+    return page.replace("<title>", f"{_VIEWPORT}\n    <title>", 1)
 
 
 def script(name: str) -> str:
@@ -105,7 +110,11 @@ def _sliders(setting: Setting) -> dict[str, Slider]:
     decay = -math.log10(1 - setting.b1)
     power = "return Number((10 ** tick).toPrecision(3)).toString()"
     nines = "return Number((1 - 10 ** -tick).toPrecision(6)).toString()"
-    common = {"sizing_mode": "stretch_width", "margin": (5, 20, 5, 5)}
+    common = {
+        "sizing_mode": "stretch_width",
+        "min_width": 250,
+        "margin": (5, 20, 5, 5),
+    }
     return {
         "alpha": Slider(
             name="alpha",
@@ -158,9 +167,8 @@ def _panels(
     gains.add_layout(one)
     legend = Legend(
         items=_curves(gains, "gain", **sources),
-        orientation="horizontal",
         location="top_left",
-        spacing=30,
+        padding=0,
         border_line_color=None,
     )
     # Above the panel it covers no curve.
@@ -177,7 +185,7 @@ def _panel(
 ) -> figure:
     panel = figure(
         name=name,
-        height=330,
+        height=360,
         sizing_mode="stretch_width",
         x_axis_type="log",
         y_axis_type=scale,
