@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 
 from extensions import mathjax, notebooks, sliders  # noqa: E402
 
-_project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 repository = _project["urls"]["Repository"].rstrip("/")
 
 project = _project["name"]
@@ -31,6 +31,7 @@ extensions = [
     "extensions.signatures",
     "extensions.fields",
     "extensions.links",
+    "extensions.names",
     "extensions.complete",
 ]
 exclude_patterns = ["_build", "extensions", "jupyter_execute", "Thumbs.db"]
@@ -64,6 +65,7 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 
 # A notebook's outputs and a docstring's prompts are not for copying.
+copybutton_selector = "div:not(.output) > div.highlight pre"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -88,7 +88,8 @@ for row in zip(
 
 edge = ALPHA * bound * jnp.array([0.999, 1.001])
 assert dynamics.gain_factor(edge[0], B1, MU) < 1 < dynamics.gain_factor(edge[1], B1, MU)
-assert dynamics.gain_factor(ALPHA * fastest, B1, MU) == gain.min()
+# It has a kink there, at which rounding shows.
+assert abs(dynamics.gain_factor(ALPHA * fastest, B1, MU) / gain.min() - 1) < 1e-5
 
 # %% [markdown]
 # `arsg dynamics --html` writes these curves as one page with a slider for each value;
@@ -205,7 +206,7 @@ path = dynamics.simulate(tau[:, 0], B1, MU, steps=FIT.stop)
 exact = train(optimizer, jnp.ones((len(tau), 1)), 0.0, FIT.stop)
 difference = jnp.max(jnp.abs(exact[:, :, 0] - path.deviation[1:]))
 print(f"largest difference of rsg and simulate: {difference:.1e}")
-assert difference < 1e-5
+assert difference < 5e-5
 
 length = jnp.log(jnp.hypot(path.momentum, path.deviation))[FIT]
 fitted = np.exp(np.polyfit(np.arange(FIT.start, FIT.stop), length, 1)[0])

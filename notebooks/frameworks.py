@@ -139,9 +139,9 @@ record("plain JAX", losses, jax.jit(plain_loss), y=params, x=iterate)
 # ## Flax Linen
 #
 # The training state holds parameters, optimizer and its state. Flax's own `TrainState`
-# works as well. The one in `arsg_optax.demos.linen` has `batch_stats` and
-# forwards the loss, `value=loss`, to optimizers that watch it, such as `arsgb`; `arsg`
-# ignores it.
+# works as well, without `value=`. The one in `arsg_optax.demos.linen` has `batch_stats`
+# and forwards the loss, `value=loss`, to optimizers that watch it, such as `arsgb`;
+# `arsg` ignores it.
 
 
 # %%

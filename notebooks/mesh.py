@@ -32,6 +32,7 @@ if "google.colab" in sys.modules:
 
 # %%
 import os
+import re
 
 # Of no effect on a TPU or GPU. It must be set before JAX starts.
 os.environ["XLA_FLAGS"] = (
@@ -217,12 +218,22 @@ assert assert_lies_as_parameters(iterate) == 3
 # `data`. The update does not. The compiled programs name their collectives.
 
 # %%
-COLLECTIVES = ("all-gather", "all-to-all", "collective-permute", "all-reduce")
+COLLECTIVES = (
+    "all-gather",
+    "all-reduce",
+    "all-to-all",
+    "collective-permute",
+    "reduce-scatter",
+)
 
 
 def collectives(function, *args):
     text = jax.jit(function).lower(*args).compile().as_text()
-    return {name: text.count(f" {name}(") for name in COLLECTIVES if name in text}
+    # Asynchronous ones are in two parts, of which the first counts.
+    found = {
+        name: len(re.findall(rf" {name}(-start)?\(", text)) for name in COLLECTIVES
+    }
+    return {name: count for name, count in found.items() if count}
 
 
 def update(gradients, state, params):

@@ -2,8 +2,9 @@
 
     python -m scripts.draw_oscillation --output docs/images/oscillation.png
 
-Trains MNIST's logistic regression, or the digits' MLP where there is no MNIST, with SGD
-with momentum and with AdaRem from the same start on the same batches. As in the paper
+Trains MNIST's logistic regression (or the digits' MLP, which needs no data: `--task
+digits-mlp`) with SGD with momentum and with AdaRem from the same start on the same
+batches. As in the paper
 both have one learning rate, and SGD a momentum of 0.9; the rate is the paper's 0.4 at a
 batch of 1024, scaled to the task's batch. Draws four weights of the last matrix and
 prints each one's q, the length of its path over its displacement, and the median and
@@ -23,7 +24,7 @@ import optax
 import tyro
 
 from arsg_optax import adarem, track_oscillation
-from arsg_optax.demos.errors import DataError
+from arsg_optax.demos.errors import DataError, UsageError
 from arsg_optax.demos.tasks import Setup, Task, find_task
 from arsg_optax.demos.training.sources import shuffle_key
 
@@ -97,14 +98,9 @@ def train(
         return ((params, model_state), state), (loss, _last_matrix(params))
 
     start = setup.problem.init(0)
-    batches = [
-        jax.random.permutation(shuffle_key(0, epoch), len(labels))
-        for epoch in range(1, epochs + 1)
-    ]
-    batches = jnp.stack(batches)[:, : steps * task.batch_size]
     run = jax.jit(lambda carry, rows: jax.lax.scan(step, carry, rows))
     (_, state), (losses, weights) = run(
-        (start, optimizer.init(start[0])), batches.reshape(-1, task.batch_size)
+        (start, optimizer.init(start[0])), _batches(task, len(labels), epochs)
     )
     tracker = state[-1]
     ratios = tracker.oscillation_by_parameter()
@@ -116,6 +112,17 @@ def train(
         float(tracker.oscillation()),
         float(np.mean(losses[-steps:])),
     )
+
+
+def _batches(task: Task, examples: int, epochs: int) -> jax.Array:
+    """Indices of the examples of every step, shape (steps, batch size)."""
+    orders = [
+        jax.random.permutation(shuffle_key(0, epoch), examples)
+        for epoch in range(1, epochs + 1)
+    ]
+    steps = examples // task.batch_size
+    rows = jnp.stack(orders)[:, : steps * task.batch_size]
+    return rows.reshape(-1, task.batch_size)
 
 
 def _last_matrix(tree: Any) -> jax.Array:
@@ -153,14 +160,12 @@ def draw(trainings: dict[str, Training], chosen: list[int], title: str) -> Any:
 
 
 def load(options: Options) -> tuple[Task, Any]:
-    """The task and its data, or the digits where the data cannot be had."""
-    task = find_task(options.task)
+    """The task and its data; ends the program where they cannot be had."""
     try:
+        task = find_task(options.task)
         return task, task.load(options.data_dir)
-    except DataError as error:
-        print(f"{error}\nTaking the digits instead.")
-        task = find_task("digits-mlp")
-        return task, task.load(None)
+    except (DataError, UsageError) as error:
+        raise SystemExit(f"{error}\nWithout data: --task digits-mlp") from error
 
 
 def main(options: Options) -> None:

@@ -85,59 +85,63 @@ def draw(paths_by_problem: Mapping[Problem, Paths], output: FilePath) -> None:
 
 def animate(problem: Problem, paths: Paths, frames: int, output: FilePath) -> None:
     """The paths above, the losses below, growing with time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from PIL import Image
+    film = Film(problem, paths)
+    # Slow at first, where most happens.
+    shares = np.minimum(1, np.arange(1, frames + 1) / max(1, frames - _HOLD)) ** 1.7
+    # Few colours, the same in all frames and not dithered: a tenth of the size that
+    # Matplotlib's own writer would need.
+    palette = film.picture(shares[-1]).quantize(_COLOURS)
+    pictures = [
+        film.picture(share).quantize(palette=palette, dither=0) for share in shares
+    ]
+    # The background is an average of nearly white pixels.
+    colours, white = pictures[0].getpalette() or [], 3 * pictures[0].tobytes()[0]
+    colours[white : white + 3] = 255, 255, 255
+    for picture in pictures:
+        picture.putpalette(colours)
+    duration = 1000 // _RATE
+    pictures[0].save(
+        output, save_all=True, append_images=pictures[1:], duration=duration, loop=0
+    )
 
-    figure = Figure(figsize=(6.4, 3.6), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, height_ratios=(3, 2))
-    _landscape(above, problem)
-    _ends(above, problem)
-    above.set(xticks=[], yticks=[])
-    losses = np.concatenate([paths[name].losses for name in _ANIMATED])
-    below.set(xlabel="step", ylabel="loss", yscale="log", xlim=(0, problem.steps))
-    below.set_ylim(max(losses.min(), losses.max() * 1e-5), 2 * losses.max())
-    below.grid(linewidth=0.4, alpha=0.5)
-    lines = []
-    for name in _ANIMATED:
-        style = _STYLES[name]
-        (trail,) = above.plot([], [], label=name, **style)
-        (head,) = above.plot([], [], "o", color=style["color"], markersize=5)
-        (curve,) = below.plot([], [], **style)
-        lines.append((paths[name], trail, head, curve))
-    above.legend(fontsize=8, loc="upper right", ncols=2, framealpha=0.9)
 
-    def shown(frame: int) -> Image.Image:
-        # Slow at first, where most happens.
-        share = min(1.0, (frame + 1) / max(1, frames - _HOLD))
-        last = 1 + round(problem.steps * share**1.7)
-        for path, trail, head, curve in lines:
+class Film:
+    """The figure of the animation, whose curves grow."""
+
+    def __init__(self, problem: Problem, paths: Paths):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 3.6), dpi=100, layout="constrained")
+        self._canvas, self._steps = FigureCanvasAgg(figure), problem.steps
+        above, below = figure.subplots(2, 1, height_ratios=(3, 2))
+        _landscape(above, problem)
+        _ends(above, problem)
+        above.set(xticks=[], yticks=[])
+        losses = np.concatenate([paths[name].losses for name in _ANIMATED])
+        below.set(xlabel="step", ylabel="loss", yscale="log", xlim=(0, problem.steps))
+        below.set_ylim(max(losses.min(), losses.max() * 1e-5), 2 * losses.max())
+        below.grid(linewidth=0.4, alpha=0.5)
+        self._lines = []
+        for name in _ANIMATED:
+            style = _STYLES[name]
+            (trail,) = above.plot([], [], label=name, **style)
+            (head,) = above.plot([], [], "o", color=style["color"], markersize=5)
+            (curve,) = below.plot([], [], **style)
+            self._lines.append((paths[name], trail, head, curve))
+        above.legend(fontsize=8, loc="upper right", ncols=2, framealpha=0.9)
+
+    def picture(self, share: float) -> Any:
+        """After a share of the steps, an RGB image of Pillow."""
+        from PIL import Image
+
+        last = 1 + round(self._steps * share)
+        for path, trail, head, curve in self._lines:
             trail.set_data(*path.points[:last].T)
             head.set_data(*path.points[last - 1 : last].T)
             curve.set_data(np.arange(last), path.losses[:last])
-        canvas.draw()
-        return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-    # Few colours, the same in all frames and not dithered: a tenth of the size that
-    # Matplotlib's own writer would need.
-    palette = shown(frames - 1).quantize(_COLOURS)
-    film = [
-        shown(frame).quantize(palette=palette, dither=Image.Dither.NONE)
-        for frame in range(frames)
-    ]
-    # The background is an average of nearly white pixels.
-    colours, white = film[0].getpalette() or [], 3 * film[0].tobytes()[0]
-    colours[white : white + 3] = 255, 255, 255
-    for picture in film:
-        picture.putpalette(colours)
-    film[0].save(
-        output,
-        save_all=True,
-        append_images=film[1:],
-        duration=1000 // _RATE,
-        loop=0,
-    )
+        self._canvas.draw()
+        return Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3].copy())
 
 
 def _landscape(axes: Any, problem: Problem) -> None:

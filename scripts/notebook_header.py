@@ -17,7 +17,7 @@ GITHUB = "https://github.com/"
 
 def repository() -> str:
     """The address of the repository, without a slash at its end."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     return project["urls"]["Repository"].rstrip("/")
 
 

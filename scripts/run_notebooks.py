@@ -21,7 +21,8 @@ def run(path: Path) -> None:
     """Executes one `.py` notebook; an error in a cell ends with its traceback."""
     notebook = jupytext.read(path)
     write_header(notebook, path.stem)
-    path.write_text(_VERSIONS.sub("", jupytext.writes(notebook, fmt="py:percent")))
+    text = _VERSIONS.sub("", jupytext.writes(notebook, fmt="py:percent"))
+    path.write_text(text, encoding="utf-8")
     begin = time.perf_counter()
     client = nbclient.NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}
@@ -44,6 +45,7 @@ def main() -> None:
     for path in paths:
         if path.suffix != ".py" or not path.is_file():
             parser.error(f"{path} is no .py file of a notebook")
+    for path in paths:
         run(path)
 
 

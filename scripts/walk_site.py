@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlparse
+from urllib.request import url2pathname
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -25,6 +26,10 @@ _LOOK = """() => ({
   formulas: document.querySelectorAll('mjx-container').length,
   misprints: [...document.querySelectorAll('[data-mjx-error]')]
     .map((e) => e.getAttribute('data-mjx-error')),
+  undefined: [...document.querySelectorAll('mjx-container [fill="red"]')]
+    .map((e) => e.textContent),
+  raw: [...document.querySelectorAll('.math')]
+    .map((e) => e.textContent).filter((text) => /\\\\[(\\[]/.test(text)),
 })"""
 _EAGER = """() => {
   for (const image of document.images) image.loading = 'eager';
@@ -71,7 +76,7 @@ def walk(site: Path, browser: str, screenshots: Path | None = None) -> Walk:
             if "_static" not in path.parts:
                 _visit(page, path, site.resolve(), found, screenshots)
         opened.close()
-    found.problems += _broken_links(found.pages)
+    found.problems += _broken_links(found.pages, site.resolve())
     return found
 
 
@@ -100,7 +105,8 @@ def _visit(
     look = page.evaluate(_LOOK)
     found.pages[path] = look
     found.problems += [f"{name}: image missing: {source}" for source in look["missing"]]
-    found.problems += [f"{name}: formula: {text}" for text in look["misprints"]]
+    for kind in ("misprints", "undefined", "raw"):
+        found.problems += [f"{name}: formula, {kind}: {text}" for text in look[kind]]
     for label, width in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": 900})
         wider = page.evaluate(_WIDER)
@@ -111,20 +117,25 @@ def _visit(
             page.screenshot(path=target, full_page=True)
 
 
-def _broken_links(pages: dict[Path, dict[str, Any]]) -> Iterator[str]:
+def _broken_links(pages: dict[Path, dict[str, Any]], site: Path) -> Iterator[str]:
     """Links to files that are not there, or to anchors that their pages lack."""
     for page, look in pages.items():
+        name = page.relative_to(site)
         for link in sorted(set(look["links"])):
-            address, anchor = urldefrag(link)
-            parsed = urlparse(address)
+            try:
+                address, anchor = urldefrag(link)
+                parsed = urlparse(address)
+            except ValueError as error:
+                yield f"{name}: no address: {link} ({error})"
+                continue
             if parsed.scheme != "file":
                 continue
-            target = Path(unquote(parsed.path))
+            target = Path(url2pathname(parsed.path))
             ids = pages[target]["ids"] if target in pages else None
             if not target.is_file():
-                yield f"{page.name}: no such file: {link}"
+                yield f"{name}: no such file: {link}"
             elif anchor and ids is not None and unquote(anchor) not in ids:
-                yield f"{page.name}: no such anchor: {link}"
+                yield f"{name}: no such anchor: {link}"
 
 
 def main() -> None:
@@ -140,7 +151,8 @@ def main() -> None:
         parser.error(f"{arguments.site} holds no index.html; build the site first")
     found = walk(arguments.site, browser, arguments.screenshots)
     print(f"{len(found.pages)} pages, {found.formulas} formulas")
-    print(*found.problems, sep="\n")
+    for problem in found.problems:
+        print(problem)
     raise SystemExit(bool(found.problems))
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-_LOCAL_LINK = re.compile(r"\]\((?!http)([^)#]+)\)")
+_LOCAL_LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#[^)\s]*)?(?:\s+\"[^\"]*\")?\)")
 
 
 def python_blocks(text: str) -> list[str]:

@@ -1,6 +1,9 @@
 """The documentation builds without a warning, and a browser finds every page whole."""
 
 import os
+import pydoc
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +13,20 @@ import pytest
 pytest.importorskip("sphinx", reason="needs the extra docs")
 pytest.importorskip("playwright", reason="needs the extra docs")
 
-from scripts.walk_site import find_browser, walk
+from sphinx.errors import ExtensionError
+
+from arsg_optax import tuning
+from scripts.notebook_header import repository
+from scripts.walk_site import Walk, find_browser, walk
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.append(str(DOCS))
 
-from extensions.complete import public_symbols
-from extensions.fields import described_fields
+from extensions.complete import check, public_symbols
+from extensions.fields import described_fields, is_named_tuple
 from extensions.links import outside_links
 from extensions.mathjax import fetch
+from extensions.names import linked_names
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +40,18 @@ def mathematics() -> Path:
         pytest.skip(str(error))
 
 
+@pytest.fixture
+def browser() -> str:
+    """A Chromium, without which pages are not looked at."""
+    found = find_browser()
+    if found is None and os.environ.get("CI"):
+        raise RuntimeError("no Chromium")
+    return found or pytest.skip("needs Chromium")
+
+
 # One test, as the site is built once: another worker would build its own.
 @pytest.mark.slow
-def test_the_site_builds_and_every_page_is_whole(mathematics, tmp_path):
+def test_the_site_builds_and_every_page_is_whole(mathematics, browser, tmp_path):
     site = tmp_path / "html"
     command = ["-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "trees")]
     build = subprocess.run(
@@ -46,22 +63,31 @@ def test_the_site_builds_and_every_page_is_whole(mathematics, tmp_path):
     assert (site / "_static" / "tex-svg-full.js").is_file()
     for name in ("notebooks/mesh", "guides/faq", "reference/optimizers", "changelog"):
         assert (site / f"{name}.html").is_file()
-    browser = find_browser()
-    if browser is None:
-        pytest.skip("needs Chromium, which walks the pages")
     found = walk(site, browser)
     assert found.problems == []
     assert len(found.pages) > 30 and found.formulas > 300
-    reference = set().union(*(page["ids"] for page in found.pages.values()))
+    anchors = set().union(*(page["ids"] for page in found.pages.values()))
+    reference = {anchor.removeprefix("module-") for anchor in anchors}
     assert set(public_symbols()) <= reference
+    assert files_in_the_repository(found) > 20
 
 
-def test_a_broken_page_is_found(tmp_path):
-    browser = find_browser()
-    if browser is None:
-        pytest.skip("needs Chromium")
+def files_in_the_repository(found: Walk) -> int:
+    """How many links lead into the repository, all to files that are there."""
+    links = set().union(*(page["links"] for page in found.pages.values()))
+    inside = re.compile(re.escape(repository()) + "/(?:blob|edit|tree)/main/([^?#]+)")
+    paths = [match[1] for link in links if (match := inside.match(link))]
+    assert [path for path in paths if not (DOCS.parent / path).exists()] == []
+    return len(paths)
+
+
+def test_a_broken_page_is_found(mathematics, browser, tmp_path):
+    shutil.copy(mathematics / "tex-svg-full.js", tmp_path)
     (tmp_path / "index.html").write_text(
         '<title>page</title><a href="gone.html">a</a><a href="#no">b</a>'
+        '<a href="http://[bad">c</a><script src="tex-svg-full.js"></script>'
+        '<p class="math">\\(x^a^b\\)</p><p class="math">\\(\\nothing\\)</p>'
+        '<p class="math">\\(\\frac{a\\)</p>'
         '<img src="gone.png"><div style="width: 500px">wide</div>'
         "<script>throw new Error('broken')</script>"
     )
@@ -73,6 +99,10 @@ def test_a_broken_page_is_found(tmp_path):
         "not loaded",
         "px too wide for a phone",
         "script: broken",
+        "no address",
+        "formula, misprints: Double exponent",
+        "formula, undefined",
+        "formula, raw",
     ):
         assert expected in problems
     assert "too wide for a desk" not in problems
@@ -88,14 +118,33 @@ def test_a_missing_symbol_would_be_named():
         "arsg_optax.demos.iterate.at_iterate",
     } <= symbols
     assert not {name for name in symbols if name.rpartition(".")[2].startswith("_")}
+    check(symbols)
+    with pytest.raises(ExtensionError, match=r"arsg_optax\.arsg$"):
+        check(symbols - {"arsg_optax.arsg"})
 
 
-def test_fields_come_with_their_comments():
-    from arsg_optax import RemoteObservationState
+NAMED_TUPLES = [
+    value for name in public_symbols() if is_named_tuple(value := pydoc.locate(name))
+]
 
-    fields = dict(described_fields(RemoteObservationState))
-    assert list(fields) == list(RemoteObservationState._fields)
-    assert all(fields.values())
+
+@pytest.mark.parametrize("cls", NAMED_TUPLES, ids=lambda cls: cls.__name__)
+def test_each_field_is_described(cls):
+    assert tuple(described_fields(cls)) == cls._fields
+
+
+def test_comments_stand_with_their_fields():
+    fields = described_fields(tuning.Curvature)
+    assert fields["weights"].startswith("(k,) squared components of the start: from")
+    assert fields["errors"].endswith("up to rounding.")
+    assert fields["batches"] == ""
+
+
+def test_names_lead_to_the_reference():
+    text = "`arsg_optax.arsg` `arsg_optax.no` `optax.adam`\n```\n`arsg_optax.arsg`\n```"
+    assert linked_names(text) == text.replace(
+        "`arsg_optax.arsg`", "{py:obj}`arsg_optax.arsg`", 1
+    )
 
 
 def test_links_out_of_the_site_lead_to_the_repository():

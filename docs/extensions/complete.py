@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -31,14 +31,19 @@ def public_symbols() -> Iterator[str]:
                 yield f"{path}.{name}"
 
 
-def _check(app: Sphinx, env: BuildEnvironment) -> None:
-    described = set(env.domains.python_domain.objects)
-    missing = sorted(set(public_symbols()) - described)
+def check(described: Collection[str]) -> None:
+    """Raises `ExtensionError` if a public symbol is not among those described."""
+    missing = [name for name in public_symbols() if name not in described]
     if missing:
         raise ExtensionError(f"not in the reference: {', '.join(missing)}")
 
 
+def _check(app: Sphinx, env: BuildEnvironment) -> None:
+    check(env.domains.python_domain.objects)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Registers with Sphinx."""
-    app.connect("env-check-consistency", _check)
+    # Not "env-check-consistency", which a build that finds no page changed leaves out.
+    app.connect("env-updated", _check)
     return {"parallel_read_safe": True}

@@ -1,39 +1,56 @@
-"""Fields of named tuples, with the comments that stand beside them."""
+"""Fields of named tuples, with the comments that stand above or beside them."""
 
+import ast
 import inspect
 import re
+import textwrap
 from typing import Any
 
 from sphinx.application import Sphinx
 
-_FIELD = re.compile(r"^    (?P<name>[a-z]\w*): [^#]+?  # (?P<text>.*)$")
-_MORE = re.compile(r"^    # (?P<text>.*)$")
 _MARKUP = re.compile(r"([*|`_\\])")
 
 
-def described_fields(cls: type) -> list[tuple[str, str]]:
-    """Names of fields and the comments in their lines."""
-    fields: list[tuple[str, str]] = []
-    for line in inspect.getsource(cls).splitlines():
-        if found := _FIELD.match(line):
-            fields.append((found["name"], found["text"]))
-        elif (found := _MORE.match(line)) and fields:
-            name, text = fields[-1]
-            fields[-1] = name, f"{text} {found['text']}"
-    return fields
+def described_fields(cls: type) -> dict[str, str]:
+    """Names of the fields and their comments, "" where there is none."""
+    source = textwrap.dedent(inspect.getsource(cls))
+    lines = source.splitlines()
+    (definition,) = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for node in definition.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            beside = lines[(node.end_lineno or 0) - 1][node.end_col_offset :]
+            comments = [*_above(lines, node.lineno - 1), beside]
+            found[node.target.id] = " ".join(
+                text for each in comments if (text := each.strip().lstrip("# "))
+            )
+    return found
+
+
+def _above(lines: list[str], number: int) -> list[str]:
+    """The block of comment lines that ends before a line."""
+    first = number
+    while first and lines[first - 1].lstrip().startswith("#"):
+        first -= 1
+    return lines[first:number]
+
+
+def is_named_tuple(obj: Any) -> bool:
+    """Whether it is a class of named tuples."""
+    return isinstance(obj, type) and hasattr(obj, "_fields")
 
 
 def _add_fields(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
-    if what != "class" or not (isinstance(obj, type) and hasattr(obj, "_fields")):
-        return
-    if any(line.startswith(":ivar") for line in lines):  # an Attributes section
+    described = any(line.startswith(":ivar") for line in lines)  # by Attributes:
+    if what != "class" or not is_named_tuple(obj) or described:
         return
     while lines and not lines[-1].strip():
         lines.pop()
     lines.append("")
-    for field, text in described_fields(obj):
+    for field, text in described_fields(obj).items():
         lines.append(f":ivar {field}: " + _MARKUP.sub(r"\\\1", text))
     lines.append("")
 

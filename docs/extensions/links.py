@@ -6,6 +6,7 @@ On the repository's own pages `../results` and `../../README.md` work as they ar
 
 import re
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -43,8 +44,17 @@ def _lead_to_the_repository(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] = outside_links(source[0], site / name, site, address)
 
 
+def _edit_notebooks_where_they_are(
+    app: Sphinx, name: str, template: str, context: dict[str, Any], tree: Any
+) -> None:
+    """The theme's buttons lead to the repository's folder, not to the copy."""
+    if name.startswith("notebooks/"):
+        context["theme_source_directory"] = ""
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Registers with Sphinx."""
+    app.connect("html-page-context", _edit_notebooks_where_they_are)
     app.add_config_value("repository", "", "env", str)
     app.connect("source-read", _lead_to_the_repository)
     return {"parallel_read_safe": True}
