@@ -35,7 +35,14 @@ _EAGER = """() => {
   for (const image of document.images) image.loading = 'eager';
   return Promise.all([...document.images].map((i) => i.decode().catch(() => null)));
 }"""
-_WIDER = "() => document.documentElement.scrollWidth - window.innerWidth"
+# Scripts lay a page out anew some time after its width changed.
+_WIDER = """async () => {
+  const wider = () => document.documentElement.scrollWidth - window.innerWidth;
+  for (let tries = 0; wider() > 0 && tries < 50; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return wider();
+}"""
 
 
 @dataclass
