@@ -1,5 +1,6 @@
 """The sphere and its learning rate: transcriptions and equivalences."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,8 @@ def _ramp(start, end):
 
 
 def _read(schedule, dtype) -> Callable[[int], float]:
-    return lambda t: float(jnp.asarray(schedule(jnp.asarray(t, jnp.int32)), dtype))
+    values = jnp.asarray(schedule(jnp.arange(STEPS, dtype=jnp.int32)), dtype)
+    return np.asarray(values, np.float64).__getitem__
 
 
 def _invariant(task: Problem, spheres) -> Problem:
@@ -210,28 +212,34 @@ def _values_off_the_sphere(loss, params, rate, decay, steps):
     return [float(value(split(flat))) for flat in path]
 
 
+@functools.cache
+def _off_the_sphere(name):
+    """Parameters at the start and the losses, the same for all spheres."""
+    loss, shapes, rate, decay = INVARIANT[name]
+    rng = np.random.default_rng(0)
+    params = {key: jnp.asarray(rng.normal(size=size)) for key, size in shapes.items()}
+    return params, _values_off_the_sphere(loss, params, rate, decay, 300)
+
+
 @pytest.mark.parametrize("radius", [None, 0.4])
 @pytest.mark.parametrize("name", INVARIANT)
 @SCOPES
 def test_the_same_functions_as_sgd_off_the_sphere(scope, name, radius, x64):
-    loss, shapes, rate, decay = INVARIANT[name]
-    rng = np.random.default_rng(0)
-    params = {key: jnp.asarray(rng.normal(size=size)) for key, size in shapes.items()}
-    expected = _values_off_the_sphere(loss, params, rate, decay, 300)
+    loss, _, rate, decay = INVARIANT[name]
+    params, expected = _off_the_sphere(name)
     optimizer = arsg_optax.scale_by_sphere_learning_rate(
         rate, mask=INVARIANT_MASK, weight_decay=decay, radius=radius, scope=scope
     )
 
     @jax.jit
-    def step(params, state):
+    def step(carry, _):
+        params, state = carry
         updates, state = optimizer.update(jax.grad(loss)(params), state, params)
         params = optax.apply_updates(params, updates)
-        return params, state, loss(params)
+        return (params, state), loss(params)
 
-    state, values = optimizer.init(params), []
-    for _ in range(300):
-        params, state, value = step(params, state)
-        values.append(float(value))
+    carry = params, optimizer.init(params)
+    (_, state), values = jax.lax.scan(step, carry, length=300)
     np.testing.assert_allclose(values, expected, rtol=2e-12)
     # The rate on the sphere is another one by now, at least by a quarter.
     own, ordinary = state.rates()[0], state.rates()[1]

@@ -1,5 +1,7 @@
 """The networks: shapes, dtypes, initial values."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +14,21 @@ from arsg_optax.demos.models import (
     MnistCNN,
     NormalizedMLP,
 )
+from tests.demos.models import checks
 
 MODELS = [MLP, LogisticRegression, NormalizedMLP]
+
+
+def _made(model, *arguments, **options):
+    """Under jit, which compiles all initial values as one program."""
+    make = nnx.jit(lambda: model(*arguments, **options, rngs=checks.rngs()))
+    return make()
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_dtypes(model, dtype):
-    network = model((5, 3), classes=7, dtype=dtype, rngs=nnx.Rngs(0))
+    network = _made(model, (5, 3), classes=7, dtype=dtype)
     scores = network(jnp.ones((2, 5, 3), jnp.float32))
     assert (scores.shape, scores.dtype) == ((2, 7), dtype)
     stored = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(network))}
@@ -28,7 +37,7 @@ def test_dtypes(model, dtype):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_parameter_dtype(model):
-    network = model((5, 3), param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    network = _made(model, (5, 3), param_dtype=jnp.bfloat16)
     stored = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(network))}
     assert stored == {jnp.dtype(jnp.bfloat16)}
 
@@ -40,14 +49,16 @@ def test_logistic_regression_starts_at_zero():
 
 
 def test_mlp_depth_follows_hidden():
-    network = MLP((4, 4), hidden=(6, 5), classes=3, rngs=nnx.Rngs(0))
+    network = checks.abstract(partial(MLP, (4, 4), hidden=(6, 5), classes=3))
     shapes = [layer.kernel.shape for layer in network.layers]
     assert shapes == [(16, 6), (6, 5), (5, 3)]
 
 
 def test_the_network_of_the_mnist_experiment():
-    network = MnistCNN(rngs=nnx.Rngs(0))
-    scores = network(jnp.ones((2, 28, 28)))
+    network = _made(MnistCNN)
+    scores = nnx.jit(lambda network, images: network(images))(
+        network, jnp.ones((2, 28, 28))
+    )
     assert scores.shape == (2, 10)
     counted = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
     convolutions = (25 * 20 + 20) + (25 * 20 * 50 + 50)
@@ -56,12 +67,13 @@ def test_the_network_of_the_mnist_experiment():
 
 
 def test_hidden_matrices_of_the_normalized_mlp_have_no_scale():
-    network = NormalizedMLP((4, 4), hidden=(6, 5), classes=3, rngs=nnx.Rngs(0))
+    network = _made(NormalizedMLP, (4, 4), hidden=(6, 5), classes=3)
     images = jax.random.normal(jax.random.key(0), (7, 4, 4))
     graphdef, state = nnx.split(network)
     params = nnx.to_pure_dict(state)
     assert [set(layer) for layer in params["hidden"].values()] == [{"kernel"}] * 2
-    before = nnx.merge(graphdef, params)(images)
+    forward = jax.jit(lambda params: nnx.merge(graphdef, params)(images))
+    before = forward(params)
     params["hidden"] = jax.tree.map(lambda kernel: 3.0 * kernel, params["hidden"])
-    after = nnx.merge(graphdef, params)(images)
+    after = forward(params)
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)

@@ -43,6 +43,8 @@ def _root(excess):
         low, high = high, 2 * high
     for _ in range(200):
         middle = (low + high) / 2
+        if middle in (low, high):  # Neighbours: halving changes nothing any more.
+            break
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
     return high
 

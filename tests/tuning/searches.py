@@ -1,4 +1,4 @@
-"""Small problems for searches, and the same trainings in a plain loop."""
+"""Small problems for searches, and the same trainings one by one."""
 
 from typing import Any
 
@@ -31,6 +31,28 @@ def start(seed: int = 0) -> Any:
     return {"b": jnp.float32(0.0), "w": jnp.asarray(w)}
 
 
+def losses_of(
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    batches: Any,
+    steps: int,
+    loss: Any = square_loss,
+) -> jax.Array:
+    """Losses of a training, batches in their order over and over; to be compiled."""
+    update = optax.with_extra_args_support(optimizer).update
+    count = jax.tree.leaves(batches)[0].shape[0]
+
+    def step(carry: Any, number: jax.Array) -> Any:
+        params, state = carry
+        batch = jax.tree.map(lambda array: array[number % count], batches)
+        value, gradients = jax.value_and_grad(loss)(params, batch)
+        updates, state = update(gradients, state, params, value=value)
+        return (optax.apply_updates(params, updates), state), value
+
+    start = params, optimizer.init(params)
+    return jax.lax.scan(step, start, jnp.arange(steps, dtype=jnp.int32))[1]
+
+
 def train(
     optimizer: optax.GradientTransformation,
     params: Any,
@@ -38,19 +60,10 @@ def train(
     steps: int,
     loss: Any = square_loss,
 ) -> np.ndarray:
-    """Losses of a training, batches in their order over and over."""
-    update = optax.with_extra_args_support(optimizer).update
+    """The same, compiled and run."""
 
     @jax.jit
-    def step(params: Any, state: Any, batch: Any) -> Any:
-        value, gradients = jax.value_and_grad(loss)(params, batch)
-        updates, state = update(gradients, state, params, value=value)
-        return optax.apply_updates(params, updates), state, value
+    def run(params: Any, batches: Any) -> jax.Array:
+        return losses_of(optimizer, params, batches, steps, loss)
 
-    state, losses = optimizer.init(params), []
-    count = jax.tree.leaves(batches)[0].shape[0]
-    for number in range(steps):
-        batch = jax.tree.map(lambda array, n=number: array[n % count], batches)
-        params, state, value = step(params, state, batch)
-        losses.append(float(value))
-    return np.array(losses, np.float32)
+    return np.asarray(run(params, batches), np.float32)

@@ -12,7 +12,7 @@ import pytest
 import arsg_optax
 from arsg_optax.tuning import _plans, search_learning_rate
 from arsg_optax.tuning.learning_rate_search import refined
-from tests.tuning.searches import regression, square_loss, start, train
+from tests.tuning.searches import losses_of, regression, square_loss, start
 
 RATES = [0.003, 0.01, 0.03, 0.1]
 ENGINES = ["vmapped", "unrolled", "sequential"]
@@ -33,15 +33,25 @@ def _search(make=FACTORIES["rsg"], rates=RATES, steps=20, **options):
     )
 
 
+@functools.cache
+def _one_by_one(name):
+    """Losses of all rates' trainings, for all engines: compiled once, side by side."""
+    optimizers = [FACTORIES[name](jnp.float32(rate)) for rate in RATES]
+
+    @jax.jit
+    def run(params, batches):
+        return [losses_of(each, params, batches, 20) for each in optimizers]
+
+    return run(start(), regression())
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", FACTORIES)
 def test_curves_are_those_of_trainings_one_by_one(name, engine, relaxed_promotion):
     found = _search(FACTORIES[name], engine=engine)
     assert found.losses.shape == (4, 20)
     assert found.engine == engine
-    for rate, losses in zip(RATES, found.losses, strict=True):
-        optimizer = FACTORIES[name](jnp.float32(rate))
-        expected = train(optimizer, start(), regression(), 20)
+    for losses, expected in zip(found.losses, _one_by_one(name), strict=True):
         np.testing.assert_allclose(losses, expected, rtol=1e-4)
     np.testing.assert_allclose(
         found.final_losses, found.losses[:, -2:].astype(np.float64).mean(1), rtol=1e-6

@@ -84,7 +84,7 @@ sys.exit(main(sys.argv[1:]))
 def test_sigkill_in_the_middle_of_an_epoch(tmp_path: Path):
     """The command itself, killed as soon as it has a checkpoint inside an epoch."""
     part = tmp_path / "part"
-    options = ["--epochs", "12", "--checkpoint-every", "3", "--out", str(part)]
+    options = ["--epochs", "4", "--checkpoint-every", "3", "--out", str(part)]
     command = [sys.executable, "-c", _SCRIPT, "train", *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None and not _inside_an_epoch(part):
@@ -94,7 +94,7 @@ def test_sigkill_in_the_middle_of_an_epoch(tmp_path: Path):
     observer = Recorder()
     found = resume(part, observer=observer)
     assert "continuing after step" in observer.notes[-1]
-    whole = train(out=tmp_path / "whole", epochs=12, checkpoint_every=3)
+    whole = train(out=tmp_path / "whole", epochs=4)
     assert_same(found, whole)
 
 
