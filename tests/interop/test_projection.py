@@ -62,9 +62,10 @@ def _steps(optimizer, params, trees):
     return jax.lax.scan(step, start, stacked, length=len(trees))[0]
 
 
-def _run(optimizer, params, trees):
+def _run(optimizer, params, trees, state=None):
     """The same in a loop; one update compiles faster than a scan of them."""
-    update, state = jax.jit(optimizer.update), optimizer.init(params)
+    update = jax.jit(optimizer.update)
+    state = optimizer.init(params) if state is None else state
     for gradient in trees:
         updates, state = update(gradient, state, params)
         params = optax.apply_updates(params, updates)
