@@ -67,7 +67,8 @@ class Contestant:
 
         def steps(params: Any, state: Any, gradients: Any) -> Any:
             def body(carry: Any, _: None) -> tuple[Any, None]:
-                return step(*carry, gradients), None
+                params, state = carry
+                return step(params, state, gradients), None
 
             return jax.lax.scan(body, (params, state), length=loop)[0]
 

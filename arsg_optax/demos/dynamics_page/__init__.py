@@ -168,7 +168,6 @@ def _panels(
     legend = Legend(
         items=_curves(gains, "gain", **sources),
         location="top_left",
-        padding=0,
         border_line_color=None,
     )
     # Above the panel it covers no curve.
