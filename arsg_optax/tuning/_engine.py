@@ -18,6 +18,7 @@ import numpy as np
 
 from arsg_optax._hyperparameters import default_float
 from arsg_optax.tuning._batches import Batches
+from arsg_optax.tuning._meshes import shard_map, use_mesh
 from arsg_optax.tuning._training import (
     Hyperparameters,
     Training,
@@ -163,7 +164,7 @@ class Group:
 
     def _context(self) -> Any:
         """Of the mesh with axes that are not typed, whatever mesh the caller is in."""
-        return nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
+        return nullcontext() if self._mesh is None else use_mesh(self._mesh)
 
     def _start(
         self, hypers: Hyperparameters, params: Any, aux: Any, arrays: Any
@@ -236,8 +237,7 @@ def _spread(mesh: Any, start: Any, advance: Any) -> tuple[Any, Any]:
     split, whole = spec(mesh.axis_names), spec()
 
     def mapped(function: Any, specs: tuple[Any, ...], **options: Any) -> Any:
-        over = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
-        inside = over(function, in_specs=specs, out_specs=split)
+        inside = shard_map(function, mesh, specs, split)
         place = functools.partial(jax.sharding.NamedSharding, mesh)
         shardings = tuple(place(each) for each in specs)
         return jax.jit(

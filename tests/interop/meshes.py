@@ -1,7 +1,6 @@
 """Meshes of eight CPU devices that JAX 0.6 and today's JAX both make."""
 
-import contextlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import pytest
@@ -18,12 +17,6 @@ def make_mesh(shape: tuple[int, ...], explicit: bool) -> jax.sharding.Mesh:
     return jax.make_mesh(
         shape, ("x", "y")[: len(shape)], axis_types=(kind,) * len(shape)
     )
-
-
-def use_mesh(mesh: jax.sharding.Mesh) -> contextlib.AbstractContextManager[Any]:
-    """Makes a mesh the current one; JAX renamed the function in 0.7."""
-    enter = getattr(jax, "set_mesh", None) or jax.sharding.use_mesh  # pyright: ignore
-    return enter(mesh)
 
 
 class Layout(NamedTuple):

@@ -11,7 +11,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import arsg_optax
 from arsg_optax import TrackOscillationState, track_oscillation
-from tests.interop.meshes import LAYOUTS, SHAPES, make_mesh, use_mesh
+from arsg_optax.tuning._meshes import use_mesh
+from tests.interop.meshes import LAYOUTS, SHAPES, make_mesh
 from tests.interop.row import Row
 from tests.interop.steps import (
     advance,

@@ -8,7 +8,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from arsg_optax import Box, HalfSpace, L2Ball
-from tests.interop.meshes import LAYOUTS, SHAPES, make_mesh, use_mesh
+from arsg_optax.tuning._meshes import use_mesh
+from tests.interop.meshes import LAYOUTS, SHAPES, make_mesh
 from tests.interop.steps import (
     assert_close,
     assert_identical,

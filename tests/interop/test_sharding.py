@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import arsg_optax
-from tests.interop.meshes import LAYOUTS, SHAPES, make_mesh, use_mesh
+from arsg_optax.tuning._meshes import use_mesh
+from tests.interop.meshes import LAYOUTS, SHAPES, make_mesh
 from tests.interop.row import Row
 from tests.interop.steps import assert_close, assert_identical
 from tests.interop.table import TABLE, rows

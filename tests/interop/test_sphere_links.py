@@ -10,7 +10,8 @@ import optax
 import pytest
 
 import arsg_optax
-from tests.interop.meshes import LAYOUTS, make_mesh, use_mesh
+from arsg_optax.tuning._meshes import use_mesh
+from tests.interop.meshes import LAYOUTS, make_mesh
 from tests.interop.meshes import SHAPES as MESH_SHAPES
 from tests.interop.spheres import DECAY, MASK, RATE, constrain, norm, slr, steps
 from tests.interop.steps import assert_close, assert_identical, gradients, tree

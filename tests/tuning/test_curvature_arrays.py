@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from arsg_optax.tuning import curvature
-from tests.interop.meshes import make_mesh, use_mesh
+from arsg_optax.tuning._meshes import use_mesh
+from tests.interop.meshes import make_mesh
 from tests.tuning.dense import PROBLEMS, Problem, dense, divisors
 from tests.tuning.networks import normal
 

@@ -11,7 +11,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import arsg_optax
 from arsg_optax.tuning import scale_invariant_leaves
-from tests.interop.meshes import make_mesh, use_mesh
+from arsg_optax.tuning._meshes import use_mesh
+from tests.interop.meshes import make_mesh
 from tests.tuning.networks import (
     NETWORKS,
     batch_norm,

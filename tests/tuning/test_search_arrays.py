@@ -10,7 +10,7 @@ import pytest
 
 import arsg_optax
 from arsg_optax.tuning import search, search_learning_rate
-from tests.interop.meshes import use_mesh
+from arsg_optax.tuning._meshes import use_mesh
 from tests.tuning.searches import regression, square_loss, start, train
 
 RATES = [0.003, 0.01, 0.03, 0.1]
