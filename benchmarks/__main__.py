@@ -11,31 +11,24 @@ from benchmarks import (
     update_time,
 )
 
+COMMANDS = {
+    "update-time": update_time,
+    "compile-time": compile_time,
+    "cpu-ideas": cpu_ideas,
+    "half-precision": half_precision,
+    "step-sizes": step_sizes,
+    "train-step": train_step,
+}
+
 
 def main() -> None:
     """Runs one benchmark."""
-    commands = {
-        "update-time": update_time.Options,
-        "compile-time": compile_time.Options,
-        "cpu-ideas": cpu_ideas.Options,
-        "half-precision": half_precision.Options,
-        "step-sizes": step_sizes.Options,
-        "train-step": train_step.Options,
-    }
     options = tyro.extras.subcommand_cli_from_dict(
-        commands,
+        {name: module.Options for name, module in COMMANDS.items()},
         prog="python -m benchmarks",
         description="Measurements; nothing else may run meanwhile.",
     )
-    modules = (
-        compile_time,
-        cpu_ideas,
-        half_precision,
-        step_sizes,
-        train_step,
-        update_time,
-    )
-    for module in modules:
+    for module in COMMANDS.values():
         if isinstance(options, module.Options):
             module.main(options)
 

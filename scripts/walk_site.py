@@ -1,10 +1,9 @@
 """Opens every page of the built documentation in a browser and lists what is broken.
 
-python -m scripts.walk_site docs/_build/html --screenshots /tmp/pages
+python -m scripts.walk_site docs/_build/html --screenshots DIR
 """
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,8 @@ from urllib.request import url2pathname
 
 from playwright.sync_api import Page, sync_playwright
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+from scripts.browser import NONE, find_browser
+
 WIDTHS = {"desk": 1280, "phone": 390}
 
 _TYPESET = "() => window.MathJax?.startup?.promise"
@@ -56,11 +56,6 @@ class Walk:
     def formulas(self) -> int:
         """Formulas that were typeset, over all pages."""
         return sum(page["formulas"] for page in self.pages.values())
-
-
-def find_browser() -> str | None:
-    """The Chromium that this machine has, if any."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def walk(site: Path, browser: str, screenshots: Path | None = None) -> Walk:
@@ -153,7 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     browser = find_browser()
     if browser is None:
-        parser.error(f"needs Chromium: none of {', '.join(BROWSERS)} is installed")
+        parser.error(NONE)
     if not (arguments.site / "index.html").is_file():
         parser.error(f"{arguments.site} holds no index.html; build the site first")
     found = walk(arguments.site, browser, arguments.screenshots)

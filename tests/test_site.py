@@ -16,8 +16,9 @@ pytest.importorskip("playwright", reason="needs the extra docs")
 from sphinx.errors import ExtensionError
 
 from arsg_optax import tuning
+from scripts.browser import NONE, find_browser
 from scripts.notebook_header import repository
-from scripts.walk_site import Walk, find_browser, walk
+from scripts.walk_site import Walk, walk
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.append(str(DOCS))
@@ -46,7 +47,7 @@ def browser() -> str:
     found = find_browser()
     if found is None and os.environ.get("CI"):
         raise RuntimeError("no Chromium")
-    return found or pytest.skip("needs Chromium")
+    return found or pytest.skip(NONE)
 
 
 # One test, as the site is built once: another worker would build its own.

@@ -10,7 +10,7 @@ import numpy as np
 
 from arsg_optax.tuning._engine import Group, Run, unstacked
 from arsg_optax.tuning._plans import Engine, make_group, padded
-from arsg_optax.tuning._training import Hyperparameters
+from arsg_optax.tuning._training import Hyperparameters, count_candidates
 
 # Between two calls of a compiled loop the host can be interrupted, and reports.
 _CHUNK_SECONDS = 1.0
@@ -23,6 +23,20 @@ class Options(NamedTuple):
     memory_limit: int | None = None
     mesh: Any | None = None
     on_steps: Callable[[int], None] = lambda count: None  # Candidates times steps.
+
+
+def share_counter(
+    total: int, on_progress: Callable[[float], None]
+) -> Callable[[int], None]:
+    """An `on_steps` that passes on the share of all steps of all candidates."""
+    done = 0
+
+    def on_steps(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(done / total)
+
+    return on_steps
 
 
 class Outcome(NamedTuple):
@@ -60,7 +74,7 @@ class Cohort:
         self.group = group or make_group(
             run, hypers, options.engine, options.memory_limit, options.mesh
         )
-        size, count = self.group.plan.size, len(next(iter(hypers.values())))
+        size, count = self.group.plan.size, count_candidates(hypers)
         self._rows = [
             range(first, min(first + size, count)) for first in range(0, count, size)
         ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from arsg_optax.tuning._engine import Group, Plan, Run
 from arsg_optax.tuning._losses import suits_compiled_loop
-from arsg_optax.tuning._training import Hyperparameters
+from arsg_optax.tuning._training import Hyperparameters, count_candidates
 
 Engine = Literal["auto", "vmapped", "unrolled", "sequential"]
 ENGINES: tuple[Engine, ...] = ("auto", "vmapped", "unrolled", "sequential")
@@ -72,7 +72,7 @@ def _fitting(
 ) -> Group:
     """A group of as many candidates as fit into memory, the groups of like size."""
     devices = 1 if mesh is None else mesh.size
-    count = len(next(iter(hypers.values())))
+    count = count_candidates(hypers)
     each = -(-count // devices)  # Candidates a device, of all groups.
     size = each
     while True:
@@ -92,7 +92,7 @@ def _fastest(run: Run, hypers: Hyperparameters, makers: Any) -> Group:
     Unrolling compiles each candidate's step: it is tried only if that costs less than
     half of what the sequential way would take in all.
     """
-    count = len(next(iter(hypers.values())))
+    count = count_candidates(hypers)
     found: list[tuple[float, Group]] = []
 
     def total(group: Group) -> float:
@@ -113,7 +113,9 @@ def _fastest(run: Run, hypers: Hyperparameters, makers: Any) -> Group:
 
 
 def _seconds_a_step(group: Group, hypers: Hyperparameters) -> float:
-    first = padded(hypers, range(min(group.plan.size, _count(hypers))), group.plan.size)
+    first = padded(
+        hypers, range(min(group.plan.size, count_candidates(hypers))), group.plan.size
+    )
     carry = group.advance(group.start(first), first, 0, _WARM_UP)
     jax.block_until_ready(carry)
     began = time.perf_counter()
@@ -125,10 +127,6 @@ def padded(hypers: Hyperparameters, rows: Sequence[int], size: int) -> Hyperpara
     """Some candidates, the last one repeated until there are `size`."""
     rows = [*rows, *[rows[-1]] * (size - len(rows))]
     return {name: np.asarray(values)[rows] for name, values in hypers.items()}
-
-
-def _count(hypers: Hyperparameters) -> int:
-    return len(next(iter(hypers.values())))
 
 
 def _free_memory() -> float:

@@ -11,6 +11,11 @@ Hyperparameters = dict[str, Any]
 LossFn = Callable[..., Any]
 
 
+def count_candidates(hypers: Hyperparameters) -> int:
+    """How many candidates the hyper-parameters describe."""
+    return len(next(iter(hypers.values())))
+
+
 class Training(NamedTuple):
     """What all candidates have in common.
 

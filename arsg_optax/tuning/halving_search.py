@@ -12,8 +12,9 @@ import optax
 
 from arsg_optax._validation import check_count, check_number
 from arsg_optax.tuning._arguments import check_engine, hypers_of, make_run
-from arsg_optax.tuning._cohort import Cohort, Options
+from arsg_optax.tuning._cohort import Cohort, Options, share_counter
 from arsg_optax.tuning._plans import Engine
+from arsg_optax.tuning._training import count_candidates
 from arsg_optax.tuning.learning_rate_search import smoothed
 from arsg_optax.tuning.space import Space, configurations
 
@@ -139,20 +140,14 @@ def search(
         seeds=seeds,
         gradient_point=gradient_point,
     )
-    rounds = plan_rounds(len(next(iter(values.values()))), int(steps), keep, min_steps)
+    rounds = plan_rounds(count_candidates(values), int(steps), keep, min_steps)
     total = sum(
         count * (stop - start)
         for (count, stop), start in zip(
             rounds, [0, *(r[1] for r in rounds)], strict=False
         )
     )
-    done = [0]
-
-    def on_steps(count: int) -> None:
-        done[0] += count
-        on_progress(done[0] / total)
-
-    options = Options(engine, memory_limit, mesh, on_steps)
+    options = Options(engine, memory_limit, mesh, share_counter(total, on_progress))
     return _halve(Cohort(run, hypers_of(values), options), values, rounds, int(steps))
 
 

@@ -10,7 +10,7 @@ import optax
 
 from arsg_optax._validation import check_number, is_number
 from arsg_optax.tuning._arguments import check_engine, hypers_of, make_run
-from arsg_optax.tuning._cohort import Cohort, Options, Outcome
+from arsg_optax.tuning._cohort import Cohort, Options, Outcome, share_counter
 from arsg_optax.tuning._plans import Engine
 
 
@@ -150,12 +150,7 @@ def search_learning_rate(
         gradient_point=gradient_point,
     )
     rounds = len(rates) + (_finer_count(len(rates)) if refine else 0)
-    done = [0]
-
-    def on_steps(count: int) -> None:
-        done[0] += count
-        on_progress(done[0] / (rounds * run.steps))
-
+    on_steps = share_counter(rounds * run.steps, on_progress)
     options = Options(engine, memory_limit, mesh, on_steps)
     cohort = Cohort(run, hypers_of({"learning_rate": rates}), options)
     found = _result(rates, cohort.advance(run.steps), cohort, margin)

@@ -15,9 +15,9 @@ from arsg_optax import dynamics
 from arsg_optax.demos.dynamics_page import render_page, script
 from arsg_optax.demos.dynamics_summary import Setting
 from arsg_optax.dynamics.plot import evaluate
+from scripts.browser import NONE, find_browser
 
 _SETTING = Setting(0.1, 0.999, 0.1, 0.01, 100.0)
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -88,9 +88,9 @@ def page() -> str:
 @pytest.fixture(scope="module")
 def opened(page: str, tmp_path_factory) -> dict[str, Any]:
     """What the page held when opened, and after a move of each slider."""
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    browser = find_browser()
     if browser is None:
-        pytest.skip(f"needs Chromium: none of {', '.join(_BROWSERS)} is installed")
+        pytest.skip(NONE)
     directory = tmp_path_factory.mktemp("page")
     end = page.rindex("</body>")
     file = directory / "page.html"
