@@ -1,0 +1,164 @@
+"""What an experiment still has to run, and how long that takes."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from arsg_optax.demos.reproduction.entrants import (
+    KINDS,
+    SEARCHED,
+    Entrant,
+    Experiment,
+    Size,
+)
+from arsg_optax.demos.reproduction.selection import choosable, choose
+from arsg_optax.demos.reproduction.store import Record, Store
+from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.tasks.settings import Settings
+
+
+class Plan(NamedTuple):
+    """The runs of an experiment.
+
+    Attributes:
+        first: of fixed settings and of candidates, each once.
+        later: how many the choices among candidates will add at most.
+        cached: how many of `first` are recorded.
+        hours: what the others and `later` take, from the records' seconds an epoch;
+            None where nothing like it is recorded.
+    """
+
+    first: tuple[Trial, ...]
+    later: int
+    cached: int
+    hours: float | None
+
+
+def make_plan(experiment: Experiment, size: Size, store: Store) -> Plan:
+    """Looks up what is recorded; runs nothing."""
+    first = first_trials(experiment, size)
+    missing = [trial for trial in first if store.find(trial) is None]
+    later: list[Trial] = []
+    for entrant in experiment.entrants:
+        for kind in SEARCHED:
+            if not (candidates := experiment.candidates(entrant, kind, size)):
+                continue
+            chosen = setting_of(experiment, entrant, kind, size, store)
+            # Until it is known, a chosen setting runs as long as another of its grid.
+            guess = candidates[0].settings if chosen is None else chosen
+            later += experiment.repeated(entrant, guess, kind, size)
+    planned = {trial.key() for trial in first}
+    open_later = [
+        trial
+        for trial in _once(later)
+        if trial.key() not in planned and store.find(trial) is None
+    ]
+    seconds = _seconds(missing + open_later, store.records())
+    hours = None if seconds is None else seconds / 3600
+    return Plan(tuple(first), len(open_later), len(first) - len(missing), hours)
+
+
+def first_trials(experiment: Experiment, size: Size) -> list[Trial]:
+    """Fixed settings with all seeds, seed by seed, then candidates; each once."""
+    fixed = [
+        experiment.repeated(entrant, settings, kind, size)
+        for entrant in experiment.entrants
+        for kind, settings in entrant.fixed.items()
+    ]
+    longest = max(map(len, fixed), default=0)
+    by_seed = [runs[n] for n in range(longest) for runs in fixed if n < len(runs)]
+    candidates = [
+        trial
+        for kind in SEARCHED
+        for entrant in experiment.entrants
+        for trial in experiment.candidates(entrant, kind, size)
+    ]
+    return _once(by_seed + candidates)
+
+
+def later_trials(experiment: Experiment, size: Size, store: Store) -> list[Trial]:
+    """All seeds of what was chosen so far."""
+    found = []
+    for entrant in experiment.entrants:
+        for kind in SEARCHED:
+            settings = setting_of(experiment, entrant, kind, size, store)
+            if settings is not None:
+                found += experiment.repeated(entrant, settings, kind, size)
+    return _once(found)
+
+
+def setting_of(
+    experiment: Experiment, entrant: Entrant, kind: str, size: Size, store: Store
+) -> Settings | None:
+    """A setting of a kind.
+
+    None if the method has none, if its candidates are not all recorded yet, or if all
+    of them diverged.
+    """
+    if kind not in SEARCHED:
+        return entrant.fixed.get(kind)
+    trials = experiment.candidates(entrant, kind, size)
+    records = [store.find(trial) for trial in trials]
+    runs = [choosable(record) for record in records if record is not None]
+    if not runs or len(runs) < len(trials):
+        return None
+    chosen = choose(runs)
+    return None if chosen is None else chosen.settings
+
+
+def reported_trials(
+    experiment: Experiment, entrant: Entrant, kind: str, size: Size, store: Store
+) -> list[Trial]:
+    """The runs of a method with a setting of that kind; none if there is none yet."""
+    settings = setting_of(experiment, entrant, kind, size, store)
+    if settings is None:
+        return []
+    return experiment.repeated(entrant, settings, kind, size)
+
+
+def is_at_edge(entrant: Entrant, kind: str, settings: Settings) -> bool:
+    """Whether a step size is the smallest or the largest of its candidates."""
+    steps = {_step(each) for each in entrant.searched.get(kind, ())}
+    return bool(steps) and _step(settings) in (min(steps), max(steps))
+
+
+def _step(settings: Settings) -> float:
+    """The step of SGD's mean gradient; of Prodigy the factor of its own estimate."""
+    momentum, factor = (
+        float(str(settings.options.get(name, default)))
+        for name, default in (("momentum", 0.0), ("estim_lr_coef", 1.0))
+    )
+    return float(f"{settings.learning_rate * factor / (1 - momentum):.6g}")
+
+
+def kinds_of(experiment: Experiment) -> list[str]:
+    """The kinds of settings that some entrant has."""
+    has = {
+        kind for each in experiment.entrants for kind in (*each.fixed, *each.searched)
+    }
+    return [kind for kind in KINDS if kind in has]
+
+
+def _once(trials: Iterable[Trial]) -> list[Trial]:
+    return list({trial.key(): trial for trial in trials}.values())
+
+
+def _seconds(trials: Sequence[Trial], records: Sequence[Record]) -> float | None:
+    """From the time of an epoch of the same optimizer, or of any, on the same data."""
+    total = 0.0
+    for trial in trials:
+        alike = [
+            record
+            for record in records
+            if record.outcome == "finished"
+            and record.trial.task == trial.task
+            and record.trial.examples == trial.examples
+            and record.trial.generated == trial.generated
+        ]
+        same = [each for each in alike if each.trial.optimizer == trial.optimizer]
+        epochs = [each.seconds / each.trial.epochs for each in same or alike]
+        if not epochs:
+            return None
+        total += float(np.median(epochs)) * trial.epochs
+    return total
