@@ -10,27 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from arsg_optax.demos.compare import Comparison
+from arsg_optax.demos.report.styles import style_of
 from arsg_optax.demos.results import Outcome, Row, Run
 
-# Colours that stay apart with any colour vision (after Okabe and Ito, and Tol), and a
-# marker each for print. Warm ones are this package's optimizers, the others Optax's.
-_STYLES = {
-    "arsg": ("#D55E00", "o"),
-    "arsgb": ("#A50026", "d"),
-    "rsg": ("#E69F00", "s"),
-    "namsg": ("#CC79A7", "^"),
-    "swnts": ("#8C6D1F", "8"),
-    "adarem": ("#882255", "D"),
-    "sgd": ("#000000", "v"),
-    "adam": ("#0072B2", "<"),
-    "adamw": ("#56B4E9", ">"),
-    "nadam": ("#009E73", "P"),
-    "amsgrad": ("#44AA99", "X"),
-    "ranger": ("#999933", "p"),
-    "schedule_free_adamw": ("#332288", "h"),
-    "muon": ("#888888", "*"),
-}
-_OTHER = ("#666666", ".")
 _DPI = 144
 _MARKERS = 6
 
@@ -67,7 +49,7 @@ def _draw_run(losses: Axes, accuracies: Axes, run: Run) -> None:
     rows = [row for row in run.rows if row.is_finite()]
     if not rows:
         return
-    color, marker = _STYLES.get(run.optimizer, _OTHER)
+    color, marker = style_of(run.optimizer)
     style: dict[str, Any] = {
         "color": color,
         "linestyle": (0, (4, 1.5)) if run.baseline else "-",

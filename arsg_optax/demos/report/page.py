@@ -11,24 +11,8 @@ from importlib import metadata
 import jax
 
 from arsg_optax.demos.compare import Comparison
+from arsg_optax.demos.report.html import document, plain_table
 from arsg_optax.demos.report.summary import Line, summarize
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
-       max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; }
-th, td { padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap;
-         font-variant-numeric: tabular-nums; }
-th { border-bottom: 2px solid #444; vertical-align: bottom; white-space: normal; }
-td.text, th.text { text-align: left; }
-tr.first td { border-top: 1px solid #ccc; }
-tr.ours td:first-child { color: #a33f00; font-weight: 600; }
-img { max-width: 100%; height: auto; }
-code { background: #f3f3f3; padding: 0.1rem 0.3rem; overflow-wrap: anywhere; }
-.note { color: #555; font-size: 0.9rem; }
-"""
 
 _COLUMNS = (
     ("optimizer", "text"),
@@ -74,7 +58,7 @@ def render_html(comparison: Comparison, curves: bytes, command: str) -> str:
         if comparison.interrupted
         else ""
     )
-    return _document(
+    return document(
         title,
         f"""<h1>{escape(title)}</h1>
 <p>{escape(plan.task.summary)}. {plan.task.epochs} epochs, batch size
@@ -95,22 +79,6 @@ src="data:image/png;base64,{image}">
 <p><code>{escape(command)}</code></p>
 {_facts_table()}""",
     )
-
-
-def _document(title: str, body: str) -> str:
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
 
 
 def versions() -> dict[str, str]:
@@ -156,7 +124,7 @@ def _settings_table(comparison: Comparison) -> str:
         )
         for run in comparison.runs
     ]
-    return _plain_table(body, head)
+    return plain_table(body, head)
 
 
 def _facts_table() -> str:
@@ -169,15 +137,4 @@ def _facts_table() -> str:
         ("Python", platform.python_version()),
         *versions().items(),
     ]
-    return _plain_table(facts)
-
-
-def _plain_table(
-    rows: Iterable[Sequence[str]], head: Sequence[str] | None = None
-) -> str:
-    def cells(tag: str, texts: Sequence[str]) -> str:
-        return "".join(f'<{tag} class="text">{escape(text)}</{tag}>' for text in texts)
-
-    header = f"<thead><tr>{cells('th', head)}</tr></thead>" if head else ""
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table>{header}<tbody>{body}</tbody></table>"
+    return plain_table(facts)

@@ -1,0 +1,52 @@
+"""Pieces of web pages that need nothing but themselves."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
+       max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9rem; }
+th, td { padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap;
+         font-variant-numeric: tabular-nums; }
+th { border-bottom: 2px solid #444; vertical-align: bottom; white-space: normal; }
+td.text, th.text { text-align: left; }
+tr.first td { border-top: 1px solid #ccc; }
+tr.ours td:first-child { color: #a33f00; font-weight: 600; }
+.sentences td { white-space: normal; vertical-align: top; }
+img { max-width: 100%; height: auto; }
+code { background: #f3f3f3; padding: 0.1rem 0.3rem; overflow-wrap: anywhere; }
+.note { color: #555; font-size: 0.9rem; }
+"""
+
+
+def document(title: str, body: str) -> str:
+    """A whole page around a body."""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def plain_table(
+    rows: Iterable[Sequence[str]], head: Sequence[str] | None = None
+) -> str:
+    """A table of text, with or without a head."""
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        return "".join(f'<{tag} class="text">{escape(text)}</{tag}>' for text in texts)
+
+    header = f"<thead><tr>{cells('th', head)}</tr></thead>" if head else ""
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table>{header}<tbody>{body}</tbody></table>"

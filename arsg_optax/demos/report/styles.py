@@ -1,0 +1,30 @@
+"""A colour and a marker for each optimizer, the same in every picture."""
+
+# Colours that stay apart with any colour vision (after Okabe and Ito, and Tol), and a
+# marker each for print. Warm ones are this package's optimizers, the others Optax's.
+_STYLES = {
+    "arsg": ("#D55E00", "o"),
+    "arsgb": ("#A50026", "d"),
+    "rsg": ("#E69F00", "s"),
+    "namsg": ("#CC79A7", "^"),
+    "swnts": ("#8C6D1F", "8"),
+    "adarem": ("#882255", "D"),
+    "sgd": ("#000000", "v"),
+    "adam": ("#0072B2", "<"),
+    "adamw": ("#56B4E9", ">"),
+    "nadam": ("#009E73", "P"),
+    "amsgrad": ("#44AA99", "X"),
+    "ranger": ("#999933", "p"),
+    "schedule_free_adamw": ("#332288", "h"),
+    "muon": ("#888888", "*"),
+    "hidden_muon": ("#888888", "*"),
+    "ademamix": ("#6699CC", "1"),
+    "prodigy": ("#117733", "2"),
+    "swnts1": ("#C4A000", "3"),
+}
+_OTHER = ("#666666", ".")
+
+
+def style_of(optimizer: str) -> tuple[str, str]:
+    """Colour and marker, grey dots for one that is not known."""
+    return _STYLES.get(optimizer, _OTHER)

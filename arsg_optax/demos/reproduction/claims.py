@@ -1,0 +1,266 @@
+"""What the papers claim of their experiments."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from arsg_optax.demos.reproduction.judges import (
+    NOT_RUN,
+    PARTLY,
+    REPRODUCED,
+    Judge,
+    NoPairError,
+    Verdict,
+    beats_half,
+    faster,
+    iterate_wins,
+    lowest_loss,
+    lowest_perplexity,
+    more_accurate,
+)
+from arsg_optax.demos.reproduction.results import Result
+
+# How many times faster "50 % faster" and "much faster" are; "as fast" allows a tenth.
+_MUCH, _AS = 1.5, 0.9
+# Percent of accuracy within which a method does "as well", or "close".
+_AS_WELL, _CLOSE = 0.2, 0.5
+_ADAPTIVE = ("Adam", "NAdam", "AMSGrad", "Ranger")
+_FORMER = ("SGD", *_ADAPTIVE)
+
+
+class Claim(NamedTuple):
+    """A statement about an experiment.
+
+    Attributes:
+        text: as the paper has it, or in its sense.
+        source: where it stands.
+        needs: labels of the methods it is about.
+        judge: the verdict on results of one kind of setting, by label.
+    """
+
+    text: str
+    source: str
+    needs: tuple[str, ...]
+    judge: Judge
+
+
+def judge(claim: Claim, results: Sequence[Result]) -> Verdict:
+    """The verdict on results of one kind; "not run" while one it needs is missing.
+
+    While some of the runs are missing a verdict is partly at most.
+    """
+    by_label = {each.label: each for each in results if each.records}
+    missing = [label for label in claim.needs if label not in by_label]
+    if missing:
+        return Verdict(NOT_RUN, f"no run of {', '.join(missing)}")
+    try:
+        verdict, evidence = claim.judge(by_label)
+    except NoPairError as error:
+        return Verdict(NOT_RUN, str(error))
+    needed = [by_label[label] for label in claim.needs]
+    lacking = [f"{e.label} {e.seeds}" for e in needed if len(e.finished) < e.runs]
+    if lacking:
+        evidence += f"; seeds that finished: {', '.join(lacking)}"
+    if verdict == REPRODUCED and not all(each.complete for each in needed):
+        verdict = PARTLY
+    return Verdict(verdict, evidence)
+
+
+_ARSG = "ARSG paper, section 5"
+_NAMSG = "NAMSG paper, section 5"
+_OURS = ("RSG", "ARSG", "ARSGB")
+_REMOTE = Claim(
+    "The iterate x has a smaller validation loss than the observation point y",
+    "this package",
+    _OURS,
+    iterate_wins(_OURS),
+)
+_MUCH_FASTER = Claim(
+    "ARSG and ARSGB converge much faster than former methods",
+    _ARSG,
+    (*_FORMER, "ARSG", "ARSGB"),
+    faster(("ARSG", "ARSGB"), _FORMER, _MUCH),
+)
+_RSG_SGD = Claim(
+    "RSG is much faster than SGD",
+    _ARSG,
+    ("RSG", "SGD"),
+    faster(("RSG",), ("SGD",), _MUCH),
+)
+_RSG_MANY = Claim(
+    "RSG outperforms popular adaptive methods in many cases",
+    _ARSG,
+    ("RSG", *_ADAPTIVE),
+    beats_half("RSG", _ADAPTIVE),
+)
+_TODAY = ("AdamW", "Schedule-free", "AdEMAMix", "Prodigy")
+
+
+def _against_today(*others: str) -> Claim:
+    rivals = (*_FORMER, "RSG", "ARSG", *_TODAY, *others)
+    return Claim(
+        "ARSGB has the lowest training loss, among today's methods too",
+        "this package",
+        ("ARSGB", *rivals),
+        lowest_loss("ARSGB", rivals),
+    )
+
+
+_CONVERGENCE = (_MUCH_FASTER, _RSG_SGD, _RSG_MANY, _REMOTE)
+_NAMSG_OTHERS = ("SGD", "Adam", "NAdam", "AMSGrad")
+_NAMSG_LOWEST = Claim(
+    "NAMSG has the lowest training loss",
+    _NAMSG,
+    ("NAMSG", *_NAMSG_OTHERS),
+    lowest_loss("NAMSG", _NAMSG_OTHERS),
+)
+
+CLAIMS: Mapping[str, tuple[Claim, ...]] = {
+    "mnist-logreg": (
+        Claim(
+            "ARSG and ARSGB are more than 50 % faster than Adam",
+            _ARSG,
+            ("Adam", "ARSG", "ARSGB"),
+            faster(("ARSG", "ARSGB"), ("Adam",), _MUCH),
+        ),
+        *_CONVERGENCE,
+        _against_today(),
+    ),
+    "mnist-cnn": (*_CONVERGENCE, _against_today("Muon")),
+    "wikitext2-lstm": (*_CONVERGENCE, _against_today("Muon")),
+    "cifar10-resnet20-fast": (
+        _MUCH_FASTER,
+        Claim(
+            "RSG is as fast as Ranger",
+            _ARSG,
+            ("RSG", "Ranger"),
+            faster(("RSG",), ("Ranger",), _AS),
+        ),
+        Claim(
+            "RSG is faster than former methods",
+            _ARSG,
+            ("RSG", "SGD", "Adam", "NAdam", "AMSGrad"),
+            faster(("RSG",), ("SGD", "Adam", "NAdam", "AMSGrad"), 1.0),
+        ),
+        _REMOTE,
+        _against_today("Muon"),
+    ),
+    "cifar10-resnet20-fine": (
+        Claim(
+            "ARSGB generalizes best",
+            _ARSG,
+            (*_FORMER, *_OURS),
+            more_accurate("ARSGB", (*_FORMER, "RSG", "ARSG")),
+        ),
+        *(
+            Claim(
+                f"{label} generalizes as well as SGD (within {_AS_WELL} %)",
+                _ARSG,
+                (label, "SGD"),
+                more_accurate(label, ("SGD",), _AS_WELL),
+            )
+            for label in ("RSG", "ARSG")
+        ),
+        *(
+            Claim(
+                f"{label} generalizes better than former adaptive methods",
+                _ARSG,
+                (label, *_ADAPTIVE),
+                more_accurate(label, _ADAPTIVE),
+            )
+            for label in ("RSG", "ARSG")
+        ),
+        Claim(
+            "ARSG and ARSGB converge faster than other methods",
+            _ARSG,
+            (*_FORMER, "ARSG", "ARSGB"),
+            faster(("ARSG", "ARSGB"), _FORMER, 1.0),
+        ),
+        _REMOTE,
+    ),
+    "imagenet-resnet50": (
+        Claim(
+            "ARSG2 surpasses SGD and Adam in top-1 accuracy",
+            _ARSG,
+            ("ARSG2", "SGD", "Adam1", "Adam2"),
+            more_accurate("ARSG2", ("SGD", "Adam1", "Adam2")),
+        ),
+        Claim(
+            f"ARSG1 generalizes close to SGD (within {_CLOSE} %)",
+            _ARSG,
+            ("ARSG1", "SGD"),
+            more_accurate("ARSG1", ("SGD",), _CLOSE),
+        ),
+        Claim(
+            "ARSG1 converges much faster than Adam",
+            _ARSG,
+            ("ARSG1", "Adam1", "Adam2"),
+            faster(("ARSG1",), ("Adam1", "Adam2"), _MUCH),
+        ),
+    ),
+    "namsg-mnist-logreg": (_NAMSG_LOWEST,),
+    "namsg-mnist-cnn": (_NAMSG_LOWEST,),
+    "namsg-cifar10": (
+        _NAMSG_LOWEST,
+        *(
+            Claim(
+                f"{label} converges faster than Adam",
+                _NAMSG,
+                (label, "Adam"),
+                faster((label,), ("Adam",), 1.0),
+            )
+            for label in ("NAMSG1", "SWNTS")
+        ),
+        *(
+            Claim(
+                f"{label} generalizes better than SGD",
+                _NAMSG,
+                (label, "SGD"),
+                more_accurate(label, ("SGD",)),
+            )
+            for label in ("NAMSG1", "SWNTS")
+        ),
+        Claim(
+            "SWNTS1 has the best accuracy (.9158)",
+            _NAMSG,
+            ("SWNTS1", "NAMSG1", "SWNTS", "NAMSG", *_NAMSG_OTHERS),
+            more_accurate("SWNTS1", ("NAMSG1", "SWNTS", "NAMSG", *_NAMSG_OTHERS)),
+        ),
+    ),
+    "adarem-imagenet": (
+        Claim(
+            f"AdaRem is as accurate as SGDM on ResNet-18 (within {_AS_WELL} %)",
+            "AdaRem paper, table 2",
+            ("ResNet-18 AdaRem", "ResNet-18 SGDM"),
+            more_accurate("ResNet-18 AdaRem", ("ResNet-18 SGDM",), _AS_WELL),
+        ),
+        Claim(
+            "AdaRem is more accurate than Adam and AdamW on ResNet-18",
+            "AdaRem paper, table 2",
+            ("ResNet-18 AdaRem", "ResNet-18 Adam", "ResNet-18 AdamW"),
+            more_accurate("ResNet-18 AdaRem", ("ResNet-18 Adam", "ResNet-18 AdamW")),
+        ),
+        *(
+            Claim(
+                f"AdaRem-S is more accurate than SGDM on {network}",
+                "AdaRem paper, table 1",
+                (f"{network} AdaRem-S", f"{network} SGDM"),
+                more_accurate(f"{network} AdaRem-S", (f"{network} SGDM",)),
+            )
+            for network in (
+                "ResNet-18",
+                "MobileNetV2-1.0",
+                "MobileNetV2-0.5",
+                "ShuffleNetV2-1.0",
+                "ShuffleNetV2-0.5",
+            )
+        ),
+    ),
+    "adarem-ptb": (
+        Claim(
+            "AdaRem has a lower perplexity than SGDM and Adam",
+            "AdaRem paper, table 3",
+            ("AdaRem", "SGDM", "Adam"),
+            lowest_perplexity("AdaRem", ("SGDM", "Adam")),
+        ),
+    ),
+}

@@ -1,0 +1,142 @@
+"""The results page: every experiment, its verdicts, curves and tables, in one file."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+from arsg_optax.demos.report.html import document, plain_table
+from arsg_optax.demos.reproduction.figures import draw
+from arsg_optax.demos.reproduction.judges import NOT_RUN, VERDICTS
+from arsg_optax.demos.reproduction.overview import Judged, Overview, counted, verdicts
+from arsg_optax.demos.reproduction.parts import (
+    drawn,
+    figure_title,
+    reach_groups,
+    verdict_table,
+)
+from arsg_optax.demos.reproduction.published import PUBLISHED_NUMBERS
+from arsg_optax.demos.reproduction.results import best_accuracy_x, best_perplexity
+from arsg_optax.demos.reproduction.statistics import estimate
+from arsg_optax.demos.reproduction.tables import (
+    TABLES,
+    Table,
+    main_table,
+    reach_table,
+)
+
+_TITLE = "Reproductions: remote-observation momentum"
+_EXPLANATION = """
+<p class="note">Curves are means over seeds, the bands of the losses go from the
+lowest seed to the highest; full lines are this package's methods, dashed ones others'.
+Training loss is the mean of an epoch's minibatch losses, each before its step, as in
+the papers. Validation is at each method's own evaluation point x (the iterate of remote
+observation, the average of schedule-free and SWNTS1, the slow weights of Ranger); thin
+lines are at y, where gradients are taken. Differences are paired by seed, with 95 %
+intervals of Student's t.</p>
+<p class="note">"published": the paper's authors chose the setting. "grid": training
+loss chose it from the paper's grid, or, where the aim is to generalize (CIFAR-10's fine
+mode, NAMSG1, SWNTS1), accuracy on a held-out part of the training set. "recommended":
+the method's authors recommend it. "budget": chosen alike among ten candidates, for
+every method as many. "assumed": nobody tells one. What was chosen was chosen by seed 0
+and is reported of other seeds; validation data chose nothing.</p>
+"""
+
+
+def render(overviews: Sequence[Overview], command: str) -> str:
+    """The page as text; equal records give equal pages.
+
+    Args:
+        overviews: of the experiments, in their order.
+        command: that writes it.
+    """
+    judged = {each.experiment.name: verdicts(each) for each in overviews}
+    body = [
+        f"<h1>{escape(_TITLE)}</h1>",
+        f"<p><code>{escape(command)}</code></p>",
+        _summary(overviews, judged),
+        _EXPLANATION,
+        *(_section(each, judged[each.experiment.name]) for each in overviews),
+    ]
+    return document(_TITLE, "\n".join(body))
+
+
+def _summary(overviews: Sequence[Overview], judged: dict[str, list[Judged]]) -> str:
+    every = [counted(found) for found in judged.values()]
+    counts = {name: sum(each[name] for each in every) for name in VERDICTS}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    rows = [
+        (
+            each.experiment.name,
+            each.experiment.source,
+            each.name if each.results else "",
+            f"{each.done} of {each.total}" if each.results else "not run",
+            f"{each.hours:.1f}" if each.results else "",
+        )
+        for each in overviews
+    ]
+    head = ("experiment", "source", "size", "runs", "hours")
+    return f"<p>Claims: {told}.</p>{_wide(plain_table(rows, head))}"
+
+
+def _section(overview: Overview, judged: Sequence[Judged]) -> str:
+    experiment = overview.experiment
+    parts = [f'<h2 id="{experiment.name}">{escape(experiment.name)}</h2>']
+    if overview.results:
+        parts.append(
+            f"<p>{escape(experiment.source)}; size {overview.name}: "
+            f"{escape(overview.size.runs)}; {overview.done} of {overview.total} "
+            f"runs, {overview.hours:.1f} hours.</p>"
+        )
+    else:
+        parts.append(f"<p>{escape(experiment.source)}; not run.</p>")
+    if judged:
+        head, *rows = verdict_table(judged)
+        parts.append(_verdict_table(rows, head))
+    parts += [_figure(overview, kind) for kind in overview.kinds]
+    parts.append(_numbers(overview))
+    for kinds in TABLES.values():
+        if any(overview.of_kind(kind) for kind in kinds):
+            parts.append(_html(main_table(overview.results, kinds)))
+            parts.append("<p>Epochs until each baseline's final training loss:</p>")
+            parts.append(_html(reach_table(reach_groups(overview, kinds))))
+    return "\n".join(parts)
+
+
+def _verdict_table(rows: Table, head: tuple[str, ...]) -> str:
+    # Sentences are wrapped here, numbers in the other tables are not.
+    return f'<div class="wide sentences">{plain_table(rows, head)}</div>'
+
+
+def _figure(overview: Overview, kind: str) -> str:
+    title = figure_title(overview, kind)
+    image = draw(overview.experiment, drawn(overview, kind), title)["svg"]
+    source = base64.b64encode(image).decode()
+    return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{source}">'
+
+
+def _numbers(overview: Overview) -> str:
+    """Printed beside measured numbers, where there are any."""
+    printed = PUBLISHED_NUMBERS.get(overview.experiment.name, {})
+    if not printed:
+        return ""
+    rows = []
+    for label, published in printed.items():
+        number = best_perplexity if published.perplexity else best_accuracy_x
+        unit = "validation perplexity" if published.perplexity else "best accuracy %"
+        measured = [
+            f"{unit} {estimate(values)} ({each.kind}, {overview.name})"
+            for each in overview.results
+            if each.label == label and not overview.size.generated
+            if (values := each.values(number))
+        ]
+        rows.append((label, published.text, "; ".join(measured) or NOT_RUN))
+    return _wide(plain_table(rows, ("method", "printed in the paper", "here")))
+
+
+def _html(table: Table) -> str:
+    head, *rows = table
+    return _wide(plain_table(rows, [cell.replace("_", " ") for cell in head]))
+
+
+def _wide(table: str) -> str:
+    return f'<div class="wide">{table}</div>'

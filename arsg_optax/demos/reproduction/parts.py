@@ -1,0 +1,52 @@
+"""What the page and the files of an experiment share."""
+
+from collections.abc import Sequence
+
+from arsg_optax.demos.reproduction.entrants import PUBLISHED, RECOMMENDED
+from arsg_optax.demos.reproduction.overview import (
+    AS_AUTHORS_CHOOSE,
+    KIND_TITLES,
+    Judged,
+    Overview,
+)
+from arsg_optax.demos.reproduction.results import Result
+from arsg_optax.demos.reproduction.tables import Table
+
+
+def drawn(overview: Overview, kind: str) -> list[Result]:
+    """What a figure shows: a kind, and beside what authors recommend this package's."""
+    ours = [each for each in overview.of_kind(PUBLISHED) if each.ours]
+    return overview.of_kind(kind) + (ours if kind == RECOMMENDED else [])
+
+
+def figure_title(overview: Overview, kind: str) -> str:
+    """What a figure shows."""
+    seeds = sorted({len(each.finished) for each in drawn(overview, kind)})
+    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    what = "SMOKE TEST on generated data" if overview.size.generated else overview.name
+    return f"{overview.experiment.name}, {what}: {KIND_TITLES[kind]}; seeds: {many}"
+
+
+def reach_groups(overview: Overview, kinds: Sequence[str]) -> dict[str, list[Result]]:
+    """What a table of epochs compares: kinds, and recommended with published."""
+    wanted = [AS_AUTHORS_CHOOSE if kind == RECOMMENDED else kind for kind in kinds]
+    groups = overview.groups
+    return {name: groups[name] for name in wanted if name in groups}
+
+
+def verdict_table(judged: Sequence[Judged]) -> Table:
+    """A head, and a line for each claim and kind of settings."""
+    head = ("verdict", "claim", "source", "settings", "evidence")
+    return [
+        head,
+        *(
+            (
+                each.verdict.verdict,
+                each.claim.text,
+                each.claim.source,
+                each.kind,
+                each.verdict.evidence,
+            )
+            for each in judged
+        ),
+    ]

@@ -1,0 +1,117 @@
+"""Tables, verdicts and the page of fixed records equal stored ones."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from arsg_optax.demos.reproduction.entrants import PUBLISHED, RECOMMENDED
+from arsg_optax.demos.reproduction.figures import curve, draw
+from arsg_optax.demos.reproduction.files import write_results
+from arsg_optax.demos.reproduction.overview import largest, look, verdicts
+from arsg_optax.demos.reproduction.page import render
+from arsg_optax.demos.reproduction.plan import first_trials, later_trials
+from arsg_optax.demos.reproduction.store import Store
+from tests.demos.reproduction.synthetic import experiment, fill, stored
+
+STORED = ("table.md", "reach-table.csv", "today.csv", "verdicts.md")
+_IMAGE = re.compile(r'src="data:image/svg\+xml;base64,[A-Za-z0-9+/=]+"')
+
+
+@pytest.fixture
+def store(tmp_path):
+    """The records of all runs of the synthetic experiment."""
+    found = Store(tmp_path / "runs")
+    size = experiment().size("full")
+    fill(found, first_trials(experiment(), size))
+    fill(found, later_trials(experiment(), size, found))
+    return found
+
+
+def _body(page):
+    """A page without its style and the bytes of its pictures, which vary by library."""
+    return _IMAGE.sub('src="image"', page[page.index("<body>") :]) + "\n"
+
+
+def test_the_report_of_fixed_records_is_the_stored_one(store, tmp_path):
+    overview = look(experiment(), "full", store)
+    out = tmp_path / "out"
+    out.mkdir()
+    files = write_results(out, overview, "arsg reproduce NAME")
+    names = {file.name for file in files}
+    assert names == {
+        *("table.md", "table.csv", "reach-table.md", "reach-table.csv"),
+        *("today.md", "today.csv", "reach-today.md", "reach-today.csv"),
+        *(
+            f"{kind}.{e}"
+            for kind in ("published", "grid", "recommended")
+            for e in ("png", "svg")
+        ),
+        *("verdicts.md", "about.json"),
+    }
+    page = render([overview], "arsg report")
+    assert len(_IMAGE.findall(page)) == 3
+    found = {name: (out / name).read_text() for name in STORED}
+    # To store new ones: look at them first.
+    assert {**found, "page.html": _body(page)} == stored(*STORED, "page.html")
+
+
+def test_it_is_made_from_the_records_alone(store, tmp_path):
+    overview = look(experiment(), "full", store)
+    again = look(experiment(), "full", Store(store.directory))
+    assert render([overview], "arsg report") == render([again], "arsg report")
+
+
+def test_figures_are_pictures(store):
+    overview = look(experiment(), "full", store)
+    images = draw(experiment(), overview.of_kind(PUBLISHED), "a title")
+    assert images["png"].startswith(b"\x89PNG")
+    assert ET.fromstring(images["svg"]).tag.endswith("svg")
+
+
+def test_a_curve_is_the_mean_of_the_seeds(store):
+    overview = look(experiment(), "full", store)
+    adam = {each.label: each for each in overview.of_kind(PUBLISHED)}["Adam"]
+    found = curve(adam, lambda epoch: epoch.train_loss)
+    assert found.middle.tolist() == pytest.approx(
+        [0.905, 0.705, 0.605, 0.505] + [0.505] * 26
+    )
+    assert found.high[0] == pytest.approx(0.91) and found.low[0] == 0.9
+
+
+def test_what_is_missing_is_not_shown(tmp_path):
+    store = Store(tmp_path)
+    size = experiment().size("full")
+    trials = first_trials(experiment(), size)
+    fill(store, [trial for trial in trials if trial.optimizer == "adam"])
+    overview = look(experiment(), "full", store)
+    assert {(each.label, each.kind) for each in overview.results} == {
+        ("Adam", PUBLISHED),
+    }
+    # ARSG is missing, so nothing is judged.
+    assert {each.verdict.verdict for each in verdicts(overview)} == {"not run"}
+
+
+def test_the_largest_size_that_is_all_there(store, tmp_path):
+    assert largest(experiment(), store).name == "full"
+    small = experiment().size("small")
+    other = Store(tmp_path / "other")
+    assert not largest(experiment(), other).results
+    fill(other, first_trials(experiment(), small))
+    found = largest(experiment(), other)
+    assert found.name == "small" and found.done == found.total == 6
+    # What is scaled says nothing of the paper's claims.
+    judged = verdicts(found)
+    assert {each.verdict.verdict for each in judged} == {"not run"}
+    assert "not at the protocol's length (a half)" in judged[0].verdict.evidence
+
+
+def test_about_tells_what_it_rests_on(store, tmp_path):
+    write_results(tmp_path, look(experiment(), "full", store), "arsg reproduce NAME")
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["command"] == "arsg reproduce NAME"
+    assert about["machines"] == ["device cpu, jax 0.10"]
+    assert about["candidates"]["Adam"] == {"grid": 2}
+    assert about["hours"] == pytest.approx(0.01 * 17, abs=0.005)
+    assert RECOMMENDED not in about["candidates"]["AdamW"]
