@@ -22,6 +22,7 @@ _NEEDED = (
     "bokeh",
     "rich",
     "tyro",
+    "filelock",
 )
 
 # Modules of arsg_optax.demos.commands; each has a function run(arguments) -> exit code.
@@ -29,6 +30,8 @@ _COMMANDS = {
     "train": "train a task with one optimizer, with checkpoints",
     "compare": "train a task with several optimizers and compare them",
     "tune": "search an optimizer's step size on a task",
+    "reproduce": "run an experiment of the papers, write its tables and verdicts",
+    "report": "write the page of all reproductions from their records",
     "dynamics": "draw the theory: which curvatures converge, how fast, how noisily",
 }
 
@@ -81,7 +84,7 @@ def _run(name: str, arguments: list[str]) -> int:
 
 
 def _usage() -> str:
-    commands = "\n".join(f"  {name:10}{what}" for name, what in _COMMANDS.items())
+    commands = "\n".join(f"  {name:11}{what}" for name, what in _COMMANDS.items())
     return (
         "usage: arsg COMMAND [options]\n\n"
         f"commands:\n{commands}\n\n"

@@ -16,6 +16,8 @@ from rich.progress import (
 from rich.text import Text
 
 from arsg_optax.demos.report.summary import describe_progress
+from arsg_optax.demos.reproduction.store import Epoch, Record
+from arsg_optax.demos.reproduction.trial import Trial
 from arsg_optax.demos.results import Row, Run
 
 
@@ -75,6 +77,48 @@ class ShareProgress(BarProgress):
     def show(self, share: float) -> None:
         """Moves the bar to a share between 0 and 1."""
         self._progress.update(self._bar, completed=int(100 * share))
+
+
+class RunProgress(BarProgress):
+    """A bar over the runs of an experiment, and a line for each that is finished."""
+
+    def known(self, trial: Trial) -> None:
+        """Counts a recorded run."""
+        self._progress.advance(self._bar)
+
+    def taken(self, trial: Trial) -> None:
+        """Tells of a run that another process does."""
+        self._print(f"{trial.optimizer}: another process runs {trial.key()}")
+
+    def started(self, trial: Trial) -> None:
+        """Shows what is being compiled."""
+        self._progress.update(self._bar, description=f"{trial.optimizer}: compiling")
+
+    def epoch_finished(self, trial: Trial, epoch: Epoch) -> None:
+        """Shows where the run stands."""
+        self._progress.update(
+            self._bar,
+            description=f"{trial.optimizer}: step {epoch.step:,}, train loss "
+            f"{epoch.train_loss:.4f}",
+        )
+
+    def finished(self, record: Record) -> None:
+        """Prints the run's line."""
+        self._progress.advance(self._bar)
+        trial, last = record.trial, record.epochs[-1]
+        settings = (
+            f"{trial.optimizer} {trial.learning_rate:.4g}",
+            trial.settings.described(),
+            f"seed {trial.seed}",
+        )
+        self._print(
+            f"{', '.join(filter(None, settings))}: {record.outcome}, "
+            f"train loss {last.train_loss:.4f}, "
+            f"test accuracy {last.test_accuracy_x:.2%} ({record.seconds:.1f} s)"
+        )
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
 
 
 class LiveProgress(BarProgress):
