@@ -119,8 +119,9 @@ if __name__ == "__main__":
     for ours, theirs in zip(found, expected, strict=True):
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
-    # What grain frees, and else complains of at the end, it frees in a thread.
-    time.sleep(1)
+    # What grain frees, and else complains of at the end, it frees in a thread, which
+    # a busy machine lets wait.
+    time.sleep(5)
 """
 
 
