@@ -69,7 +69,10 @@ copybutton_selector = "div:not(.output) > div.highlight pre"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-html_extra_path = [str(sliders.write(HERE / "_build" / "sliders"))]
+html_extra_path = [
+    str(sliders.write(HERE / "_build" / "sliders")),
+    str(ROOT / "results" / "report.html"),
+]
 html_theme = "furo"
 html_title = f"{project} {version}"
 html_css_files = ["site.css"]

@@ -1,0 +1,67 @@
+"""What is committed of the reproductions is what its records give."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
+from arsg_optax.demos.reproduction.files import contents
+from arsg_optax.demos.reproduction.overview import look
+from arsg_optax.demos.reproduction.plan import first_trials, later_trials
+from arsg_optax.demos.reproduction.store import Store
+
+ROOT = Path(__file__).parents[3]
+RESULTS = sorted(
+    path.parent
+    for path in (ROOT / "results").glob("*/about.json")
+    if "experiment" in json.loads(path.read_text())
+)
+STORE = Store(ROOT / "results" / "runs")
+
+
+@pytest.mark.parametrize("directory", RESULTS, ids=lambda path: path.name)
+def test_tables_and_verdicts_are_those_of_the_records(directory):
+    about = json.loads((directory / "about.json").read_text())
+    overview = look(find_experiment(about["experiment"]), about["size"], STORE)
+    assert overview.done == overview.total, "committed results are complete"
+    found = contents(overview, about["command"], pictures=False)
+    for name, content in found.items():
+        assert (directory / name).read_bytes() == content, name
+    assert {"table.md", "table.csv", "verdicts.md", "about.json"} <= set(found)
+    for kind in overview.kinds:
+        for ending in ("png", "svg"):
+            assert (directory / f"{kind}.{ending}").stat().st_size > 1000
+
+
+def test_there_are_some():
+    assert RESULTS
+
+
+def test_pictures_of_the_documentation_are_the_results():
+    budget = ROOT / "docs/images/mnist_logreg_budget.png"
+    (source,) = (path for path in RESULTS if path.name[11:] == "mnist-logreg-full")
+    assert budget.read_bytes() == (source / "budget.png").read_bytes()
+
+
+def test_records_are_whole_and_named_by_their_trials():
+    paths = sorted(STORE.directory.glob("*.json"))
+    records = STORE.records()
+    assert len(records) == len(paths) > 300
+    for path, record in zip(paths, records, strict=True):
+        assert path.stem == record.trial.key()
+        assert not record.trial.generated
+    assert sum(path.stat().st_size for path in paths) < 4e6
+
+
+def test_every_record_belongs_to_an_experiment():
+    wanted = {
+        trial.key()
+        for experiment in EXPERIMENTS.values()
+        for size in experiment.sizes.values()
+        for trial in (
+            *first_trials(experiment, size),
+            *later_trials(experiment, size, STORE),
+        )
+    }
+    assert {record.trial.key() for record in STORE.records()} <= wanted
