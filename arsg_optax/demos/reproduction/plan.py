@@ -1,6 +1,6 @@
 """What an experiment still has to run, and how long that takes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,29 @@ from arsg_optax.demos.reproduction.trial import Trial
 from arsg_optax.demos.tasks.settings import Settings
 
 
+class Usual(NamedTuple):
+    """An epoch of a task on two CPU cores.
+
+    Attributes:
+        examples: images or tokens.
+        seconds: with evaluation.
+    """
+
+    examples: int
+    seconds: float
+
+
+_CNN, _RESNET = Usual(60_000, 40.0), Usual(50_000, 170.0)
+USUAL_EPOCHS: Mapping[str, Usual] = {
+    "mnist-logreg": Usual(60_000, 0.2),
+    "namsg-mnist-logreg": Usual(60_000, 0.2),
+    "mnist-cnn": _CNN,
+    "namsg-mnist-cnn": _CNN,
+    "cifar10-resnet20": _RESNET,
+    "namsg-cifar10": _RESNET,
+}
+
+
 class Plan(NamedTuple):
     """The runs of an experiment.
 
@@ -26,7 +49,7 @@ class Plan(NamedTuple):
         later: how many the choices among candidates will add at most.
         cached: how many of `first` are recorded.
         hours: what the others and `later` take, from the records' seconds an epoch;
-            None where nothing like it is recorded.
+            or a usual one; None where neither is known.
     """
 
     first: tuple[Trial, ...]
@@ -145,7 +168,10 @@ def _once(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def _seconds(trials: Sequence[Trial], records: Sequence[Record]) -> float | None:
-    """From the time of an epoch of the same optimizer, or of any, on the same data."""
+    """From the time of an epoch of the same optimizer, or of any, on the same data.
+
+    Where none is recorded, from what an epoch took on two CPU cores.
+    """
     total = 0.0
     for trial in trials:
         alike = [
@@ -158,7 +184,15 @@ def _seconds(trials: Sequence[Trial], records: Sequence[Record]) -> float | None
         ]
         same = [each for each in alike if each.trial.optimizer == trial.optimizer]
         epochs = [each.seconds / each.trial.epochs for each in same or alike]
-        if not epochs:
+        epoch = float(np.median(epochs)) if epochs else _usual_seconds(trial)
+        if epoch is None:
             return None
-        total += float(np.median(epochs)) * trial.epochs
+        total += epoch * trial.epochs
     return total
+
+
+def _usual_seconds(trial: Trial) -> float | None:
+    if trial.generated or trial.task not in USUAL_EPOCHS:
+        return None
+    usual = USUAL_EPOCHS[trial.task]
+    return usual.seconds * (trial.examples or usual.examples) / usual.examples

@@ -1,7 +1,6 @@
 """The grids are the papers'; a plan counts what is missing and what it takes."""
 
 import dataclasses
-import math
 
 import pytest
 
@@ -10,6 +9,7 @@ from arsg_optax.demos.reproduction.arsg_paper import ARSG_PAPER
 from arsg_optax.demos.reproduction.entrants import BUDGET, GRID, PUBLISHED
 from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
 from arsg_optax.demos.reproduction.plan import (
+    USUAL_EPOCHS,
     first_trials,
     is_at_edge,
     later_trials,
@@ -182,16 +182,19 @@ def test_a_plan_counts_each_trial_once(tmp_path):
     # and ARSGB.
     today, larger = 4 * 5 + 4 * 9, 2 * 2 + 3 * 4 + 3 * 3
     assert len(plan.first) == sum(COUNTS.values()) + 8 * 4 + today + larger
-    assert plan.cached == 0 and plan.hours is None
+    assert plan.cached == 0
     # Five seeds of eight choices from grids and twelve from budgets, which are guessed
     # to be the first candidate: of RSG, ARSG, ARSGB the same in grid and budget.
     assert plan.later == 5 * (8 + 12 - 3)
+    # Nothing is recorded: what an epoch usually takes.
+    epochs = 20 * (len(plan.first) + plan.later)
+    seconds = USUAL_EPOCHS["mnist-logreg"].seconds
+    assert plan.hours == pytest.approx(epochs * seconds / 3600)
     for trial in plan.first[:10]:
         store.keep(_record(trial))
     plan = make_plan(experiment, size, store)
-    assert plan.cached == 10 and plan.hours is not None
     runs = len(plan.first) - 10 + plan.later
-    assert math.isclose(plan.hours, runs * 20 / 3600)
+    assert plan.cached == 10 and plan.hours == pytest.approx(runs * 20 / 3600)
 
 
 def test_the_grid_chooses_once_it_is_complete(tmp_path):
@@ -267,3 +270,15 @@ def test_a_step_at_the_edge_of_its_candidates():
         if is_at_edge(sgd, GRID, each)
     }
     assert by_mean == {0.05, 10.0}
+
+
+def test_a_part_of_the_data_takes_a_part_of_the_time(tmp_path):
+    experiment = find_experiment("cifar10-resnet20-fast")
+    plan = make_plan(experiment, experiment.size("small"), Store(tmp_path))
+    # A fifth of the images, eight epochs, one seed of each method.
+    epoch = USUAL_EPOCHS["cifar10-resnet20"].seconds / 5
+    assert len(plan.first) == len(experiment.entrants) and plan.later == 0
+    assert plan.hours is not None and plan.hours < 2
+    assert plan.hours == pytest.approx(len(plan.first) * 8 * epoch / 3600)
+    unknown = find_experiment("imagenet-resnet50")
+    assert make_plan(unknown, unknown.size("full"), Store(tmp_path)).hours is None

@@ -57,12 +57,6 @@ def test_the_report_of_fixed_records_is_the_stored_one(store, tmp_path):
     assert {**found, "page.html": _body(page)} == stored(*STORED, "page.html")
 
 
-def test_it_is_made_from_the_records_alone(store, tmp_path):
-    overview = look(experiment(), "full", store)
-    again = look(experiment(), "full", Store(store.directory))
-    assert render([overview], "arsg report") == render([again], "arsg report")
-
-
 def test_figures_are_pictures(store):
     overview = look(experiment(), "full", store)
     images = draw(experiment(), overview.of_kind(PUBLISHED), "a title")
