@@ -46,7 +46,20 @@ class Verdict(NamedTuple):
     evidence: str
 
 
-Judge = Callable[[Results], Verdict]
+class Judge(NamedTuple):
+    """How a claim is judged.
+
+    Attributes:
+        needs: labels of the methods that it reads.
+        verdict: on results by label.
+    """
+
+    needs: tuple[str, ...]
+    verdict: Callable[[Results], Verdict]
+
+    def __call__(self, results: Results) -> Verdict:
+        """The verdict on results, among which all that it needs are."""
+        return self.verdict(results)
 
 
 class NoPairError(Exception):
@@ -78,7 +91,7 @@ def faster(labels: Sequence[str], than: Sequence[str], times: float) -> Judge:
         verdict = grades.pop() if len(grades) == 1 else PARTLY
         return Verdict(verdict, "; ".join(each.evidence for each in found))
 
-    return judged
+    return Judge((*than, *labels), judged)
 
 
 def _speed(ours: Result, theirs: Result, times: float) -> Verdict:
@@ -112,18 +125,12 @@ def beats_half(label: str, others: Sequence[str]) -> Judge:
         verdict = REPRODUCED if 2 * surely >= len(others) else PARTLY if maybe else NOT
         return Verdict(verdict, _listed("final training loss", label, found))
 
-    return judged
+    return Judge((label, *others), judged)
 
 
 def lowest_loss(label: str, others: Sequence[str]) -> Judge:
     """A judge of the lowest final training loss."""
-
-    def judged(results: Results) -> Verdict:
-        found = _behind(label, others, results, final_loss)
-        verdict = all_below(list(found.values()))
-        return Verdict(verdict, _listed("final training loss", label, found))
-
-    return judged
+    return _smallest("final training loss", final_loss, label, others)
 
 
 def more_accurate(label: str, others: Sequence[str], tolerance: float = 0.0) -> Judge:
@@ -138,23 +145,23 @@ def more_accurate(label: str, others: Sequence[str], tolerance: float = 0.0) -> 
     def wrong(epochs: tuple[Epoch, ...]) -> float:
         return 100 - best_accuracy_x(epochs)
 
-    def judged(results: Results) -> Verdict:
-        found = _behind(label, others, results, wrong)
-        verdict = all_below(list(found.values()), tolerance)
-        return Verdict(verdict, _listed("smallest % wrong", label, found))
-
-    return judged
+    return _smallest("smallest % wrong", wrong, label, others, tolerance)
 
 
 def lowest_perplexity(label: str, others: Sequence[str]) -> Judge:
     """A judge of the smallest validation perplexity."""
+    return _smallest("validation perplexity", best_perplexity, label, others)
 
+
+def _smallest(
+    what: str, number: Number, label: str, others: Sequence[str], limit: float = 0.0
+) -> Judge:
     def judged(results: Results) -> Verdict:
-        found = _behind(label, others, results, best_perplexity)
-        verdict = all_below(list(found.values()))
-        return Verdict(verdict, _listed("validation perplexity", label, found))
+        found = _behind(label, others, results, number)
+        verdict = all_below(list(found.values()), limit)
+        return Verdict(verdict, _listed(what, label, found))
 
-    return judged
+    return Judge((label, *others), judged)
 
 
 def iterate_wins(labels: Sequence[str]) -> Judge:
@@ -175,7 +182,7 @@ def iterate_wins(labels: Sequence[str]) -> Judge:
         listed = ", ".join(f"{label} {each.told()}" for label, each in found.items())
         return Verdict(verdict, f"smallest validation loss, x less y: {listed}")
 
-    return judged
+    return Judge(tuple(labels), judged)
 
 
 def _behind(

@@ -143,8 +143,8 @@ def test_perplexity():
     assert _verdict(lowest_perplexity("Adam", ("ARSG",)), TWICE, ADAM) == NOT
 
 
-def _claim(judged, *needs):
-    return Claim("a claim", "a paper", needs, judged)
+def _claim(judged):
+    return Claim("a claim", "a paper", judged)
 
 
 def test_a_claim_needs_all_its_methods():
@@ -153,7 +153,7 @@ def test_a_claim_needs_all_its_methods():
 
 
 def test_runs_that_are_missing_leave_a_verdict_open():
-    claim = _claim(faster(("ARSG",), ("Adam",), 1.5), "ARSG", "Adam")
+    claim = _claim(faster(("ARSG",), ("Adam",), 1.5))
     assert judge(claim, [TWICE, ADAM]).verdict == REPRODUCED
     found = judge(claim, [TWICE._replace(runs=5), ADAM])
     assert found.verdict == PARTLY
@@ -166,7 +166,7 @@ def test_methods_without_a_common_seed():
     other = ADAM._replace(records={7: ADAM.records[0]})
     with pytest.raises(NoPairError, match="ARSG and Adam share no seed"):
         lowest_loss("ARSG", ("Adam",))({"ARSG": TWICE, "Adam": other})
-    claim = _claim(lowest_loss("ARSG", ("Adam",)), "ARSG", "Adam")
+    claim = _claim(lowest_loss("ARSG", ("Adam",)))
     assert judge(claim, [TWICE, other]) == (NOT_RUN, "ARSG and Adam share no seed")
 
 
@@ -174,10 +174,10 @@ def test_methods_without_a_common_seed():
 def test_claims_name_what_they_judge(name):
     entrants = {each.label: each.optimizer for each in EXPERIMENTS[name].entrants}
     for claim in CLAIMS[name]:
-        assert set(claim.needs) <= set(entrants)
+        assert set(claim.judge.needs) <= set(entrants)
         equal = [
             result(label, entrants[label], [epochs((1.0, 0.5))] * 2)
-            for label in claim.needs
+            for label in claim.judge.needs
         ]
         # A judge reads nothing that the claim does not name, and equals win nothing.
         found = judge(claim, equal)
