@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from arsg_optax.demos.progress import RunProgress
 from arsg_optax.demos.reproduction.entrants import Experiment, Size
 from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
 from arsg_optax.demos.reproduction.overview import Overview, look, verdicts
-from arsg_optax.demos.reproduction.plan import later_trials, make_plan
+from arsg_optax.demos.reproduction.plan import first_trials, later_trials, make_plan
 from arsg_optax.demos.reproduction.runner import run_all
 from arsg_optax.demos.reproduction.smoke import generated_data
 from arsg_optax.demos.reproduction.store import Store
@@ -122,11 +122,8 @@ def _run(
 ) -> None:
     """Both stages: what is known before, and then what that chooses."""
     load = _loader(options.data_dir)
-    for find in (
-        lambda: make_plan(experiment, size, store).first,
-        lambda: later_trials(experiment, size, store),
-    ):
-        trials = find()
+    for find in (first_trials, partial(later_trials, store=store)):
+        trials = find(experiment, size)
         with RunProgress(console, "runs", len(trials)) as progress:
             run_all(trials, store, load, progress)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from arsg_optax.demos.compare import Comparison
-from arsg_optax.demos.report.styles import style_of
+from arsg_optax.demos.report.styles import legend_below, style_of
 from arsg_optax.demos.results import Outcome, Row, Run
 
 _DPI = 144
@@ -29,17 +29,7 @@ def draw_curves(comparison: Comparison) -> bytes:
     for run in comparison.runs:
         _draw_run(losses, accuracies, run)
     _label(losses, accuracies, comparison)
-    # A compressed legend below, outside of both axes, never covers a curve.
-    handles, labels = losses.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=min(6, len(handles)),
-            frameon=False,
-            fontsize=9,
-        )
+    legend_below(figure, losses, columns=6)
     image = io.BytesIO()
     figure.savefig(image, format="png", metadata={"Software": None})
     return image.getvalue()

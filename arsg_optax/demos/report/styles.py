@@ -1,4 +1,10 @@
-"""A colour and a marker for each optimizer, the same in every picture."""
+"""A colour and a marker for each optimizer, the same in every picture; the legend.
+
+Imported by what draws only, as Matplotlib takes a second.
+"""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # Colours that stay apart with any colour vision (after Okabe and Ito, and Tol), and a
 # marker each for print. Warm ones are this package's optimizers, the others Optax's.
@@ -28,3 +34,17 @@ _OTHER = ("#666666", ".")
 def style_of(optimizer: str) -> tuple[str, str]:
     """Colour and marker, grey dots for one that is not known."""
     return _STYLES.get(optimizer, _OTHER)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """A legend of the axes' lines outside of all axes, where it covers no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=min(columns, len(handles)),
+            frameon=False,
+            fontsize=9,
+        )

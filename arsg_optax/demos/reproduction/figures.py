@@ -1,7 +1,7 @@
 """An experiment's curves, as the papers draw them: training loss and validation."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from PIL.Image import Dither
 
-from arsg_optax.demos.report.styles import style_of
+from arsg_optax.demos.report.styles import legend_below, style_of
 from arsg_optax.demos.reproduction.entrants import Experiment
 from arsg_optax.demos.reproduction.results import Result
 from arsg_optax.demos.reproduction.store import Epoch
@@ -45,19 +45,29 @@ class Curve(NamedTuple):
 
 
 def draw(
-    experiment: Experiment, results: Sequence[Result], title: str
+    experiment: Experiment,
+    results: Sequence[Result],
+    title: str,
+    endings: Sequence[str] = ("png", "svg"),
 ) -> dict[str, bytes]:
     """Draws the results of one kind.
 
+    Args:
+        experiment: whose panels they are.
+        results: of several methods.
+        title: above both panels.
+        endings: of the files' names, "png" and "svg".
+
     Returns:
-        The picture by the ending of its file's name, "png" and "svg".
+        The picture by these endings.
     """
     # Equal records give equal files: no date, and ids that do not change.
     with rc_context({"svg.hashsalt": experiment.name, "svg.fonttype": "path"}):
         figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         _fill(figure, experiment, results, title)
-        return {"png": _png(figure), "svg": _svg(figure)}
+        write = {"png": _png, "svg": _svg}
+        return {ending: write[ending](figure) for ending in endings}
 
 
 def _png(figure: Figure) -> bytes:
@@ -83,31 +93,26 @@ def _fill(
     at_x: Number = (lambda e: e.test_loss_x) if text else _accuracy_x
     at_y: Number = (lambda e: e.test_loss_y) if text else _accuracy_y
     drawn = [each for each in results if each.finished]
+    trained, tested = {}, {}
     for result, again in zip(drawn, _repetitions(drawn), strict=True):
         style = _style(result, again)
-        found = curve(result, lambda e: e.train_loss)
+        found = trained[result.label] = curve(result, lambda e: e.train_loss)
         _plot(losses, found, result.label, style)
         losses.fill_between(
             found.epochs, found.low, found.high, color=style["color"], alpha=0.12, lw=0
         )
-        _plot(tests, curve(result, at_x), result.label, style)
+        tested[result.label] = curve(result, at_x)
+        _plot(tests, tested[result.label], result.label, style)
         if result.has_own_point:
             held = curve(result, at_y)
             tests.plot(
                 held.epochs, held.middle, color=style["color"], linewidth=0.7, alpha=0.8
             )
     _label(losses, tests, experiment, text)
-    _limit(losses, tests, drawn, at_x, text)
-    handles, labels = losses.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=min(7, len(handles)),
-            frameon=False,
-            fontsize=9,
-        )
+    if drawn:
+        _limit_losses(losses, trained)
+        _limit_tests(tests, tested, text)
+    legend_below(figure, losses, columns=7)
     figure.suptitle(title, fontsize=11)
 
 
@@ -174,35 +179,36 @@ def _label(losses: Axes, tests: Axes, experiment: Experiment, text: bool) -> Non
         axes.spines[["top", "right"]].set_visible(False)
 
 
-def _limit(
-    losses: Axes, tests: Axes, drawn: Sequence[Result], number: Number, text: bool
-) -> None:
-    """Keeps first epochs and a method that fails from squeezing all others."""
-    if not drawn:
-        return
-    means = {each.label: curve(each, lambda e: e.train_loss).middle for each in drawn}
+# Limits keep first epochs, and a method that fails, from squeezing all others.
+
+
+def _limit_losses(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    means = {label: each.middle for label, each in curves.items()}
     low = min(m.min() for m in means.values())
     high = max(m.max() for m in means.values())
     if 0 < 10 * low < high:
-        losses.set_yscale("log")
-    else:
-        second = [v for m in means.values() for v in m[1:]] or [high]
-        top = float(np.percentile(second, 97))
-        if top > low:
-            losses.set_ylim(low - 0.04 * (top - low), top)
-        _tell(losses, "above", [n for n, m in means.items() if m.min() > top])
-    values = {each.label: curve(each, number).middle for each in drawn}
-    late = np.concatenate([v[len(v) // 4 :] for v in values.values()])
+        axes.set_yscale("log")
+        return
+    second = [v for m in means.values() for v in m[1:]] or [high]
+    top = float(np.percentile(second, 97))
+    if top > low:
+        axes.set_ylim(low - 0.04 * (top - low), top)
+    _tell(axes, "above", [n for n, m in means.items() if m.min() > top])
+
+
+def _limit_tests(axes: Axes, curves: Mapping[str, Curve], text: bool) -> None:
+    means = {label: each.middle for label, each in curves.items()}
+    late = np.concatenate([m[len(m) // 4 :] for m in means.values()])
     if text:
         top = float(np.percentile(late, 95))
-        tests.set_ylim(top=top)
-        _tell(tests, "above", [n for n, v in values.items() if v.min() > top])
+        axes.set_ylim(top=top)
+        _tell(axes, "above", [n for n, m in means.items() if m.min() > top])
         return
     best, typical = float(late.max()), float(np.percentile(late, 8))
     margin = 0.08 * (best - typical) + 0.02
     bottom = typical - margin
-    tests.set_ylim(bottom, min(100.0, best + margin))
-    _tell(tests, "below", [n for n, v in values.items() if v.max() < bottom])
+    axes.set_ylim(bottom, min(100.0, best + margin))
+    _tell(axes, "below", [n for n, m in means.items() if m.max() < bottom])
 
 
 def _tell(axes: Axes, where: str, labels: Sequence[str]) -> None:

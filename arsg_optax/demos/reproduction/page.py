@@ -109,8 +109,8 @@ def _verdict_table(rows: Table, head: tuple[str, ...]) -> str:
 
 def _figure(overview: Overview, kind: str) -> str:
     title = figure_title(overview, kind)
-    image = draw(overview.experiment, drawn(overview, kind), title)["svg"]
-    source = base64.b64encode(image).decode()
+    image = draw(overview.experiment, drawn(overview, kind), title, ["svg"])
+    source = base64.b64encode(image["svg"]).decode()
     return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{source}">'
 
 
