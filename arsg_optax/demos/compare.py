@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import numpy as np
-
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.optimizers import OPTIMIZERS, find_optimizer
 from arsg_optax.demos.results import Outcome, Row, Run, make_row, new_run
 from arsg_optax.demos.tasks import Settings, Setup, Task
 from arsg_optax.demos.training.configuration import check_dtype, check_seed
-from arsg_optax.demos.training.evaluation import to_floats
 from arsg_optax.demos.training.trainer import Trainer
 
 
@@ -147,12 +144,8 @@ def _train(
 
 
 def _epoch(run: Run, trainer: Trainer, started: float) -> Row:
-    finite = True
-    while finite and trainer.step < trainer.steps_per_epoch:
-        finite = bool(np.isfinite(trainer.run_chunk()).all())
-    scores = to_floats(trainer.evaluator(trainer.state))
     return make_row(
-        scores,
+        trainer.run_epoch(),
         trainer.mean_loss(),
         run=run,
         epoch=trainer.epoch,

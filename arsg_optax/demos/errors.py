@@ -1,4 +1,9 @@
-"""The error that the command line shows as one message, without a traceback."""
+"""The errors that the command line shows as one message, without a traceback."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+_Known = TypeVar("_Known")
 
 
 class UsageError(ValueError):
@@ -11,3 +16,19 @@ class DataError(RuntimeError):
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written or read: the message names the remedy."""
+
+
+def find_named(known: Mapping[str, _Known], what: str, name: str) -> _Known:
+    """The entry of that name.
+
+    Args:
+        known: by name.
+        what: one entry is, as the message calls it.
+        name: to look up.
+
+    Raises:
+        UsageError: if there is none; it lists those that there are.
+    """
+    if name not in known:
+        raise UsageError(f"unknown {what} {name!r}; known {what}s: {', '.join(known)}")
+    return known[name]

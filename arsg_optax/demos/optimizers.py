@@ -15,7 +15,7 @@ import optax
 import optax.contrib
 
 import arsg_optax
-from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.errors import find_named
 
 Params = Any
 Held = Any  # what the training loop keeps: the parameters, or lookahead's pair of them
@@ -170,7 +170,4 @@ def find_optimizer(name: str) -> Optimizer:
     Raises:
         UsageError: if there is none; it lists those that there are.
     """
-    if name not in OPTIMIZERS:
-        known = ", ".join(OPTIMIZERS)
-        raise UsageError(f"unknown optimizer {name!r}; known optimizers: {known}")
-    return OPTIMIZERS[name]
+    return find_named(OPTIMIZERS, "optimizer", name)

@@ -69,16 +69,23 @@ def make_row(
         epoch=epoch,
         step=step,
         train_loss=train_loss,
-        whole_train_loss_y=float(scores.train_y.loss),
-        whole_train_loss_x=float(scores.train_x.loss),
-        test_loss_y=float(scores.test_y.loss),
-        test_loss_x=float(scores.test_x.loss),
-        test_accuracy_y=float(scores.test_y.accuracy),
-        test_accuracy_x=float(scores.test_x.accuracy),
         seconds=seconds,
         learning_rate=run.learning_rate,
         own_point=run.own_point,
+        **score_columns(scores),
     )
+
+
+def score_columns(scores: PointScores) -> dict[str, float]:
+    """An epoch's scores by the names that tables give them."""
+    return {
+        "whole_train_loss_y": float(scores.train_y.loss),
+        "whole_train_loss_x": float(scores.train_x.loss),
+        "test_loss_y": float(scores.test_y.loss),
+        "test_loss_x": float(scores.test_x.loss),
+        "test_accuracy_y": float(scores.test_y.accuracy),
+        "test_accuracy_x": float(scores.test_x.accuracy),
+    }
 
 
 class Outcome(Enum):
@@ -170,15 +177,29 @@ def steps_to(run: Run, loss: float) -> float | None:
     first one, so a run that gets there during it is given the whole epoch. None if it
     never gets there.
     """
-    previous = None
-    for row in run.rows:
-        current = row.whole_train_loss_x
-        if current <= loss:
-            if previous is None or current == previous.whole_train_loss_x:
-                return float(row.step)
-            fraction = (previous.whole_train_loss_x - loss) / (
-                previous.whole_train_loss_x - current
-            )
-            return previous.step + fraction * (row.step - previous.step)
-        previous = row
+    steps = [float(row.step) for row in run.rows]
+    return first_crossing(steps, [row.whole_train_loss_x for row in run.rows], loss)
+
+
+def first_crossing(
+    positions: Sequence[float], losses: Sequence[float], target: float
+) -> float | None:
+    """Where a loss first is at or below a target, linearly between the positions.
+
+    Args:
+        positions: increasing.
+        losses: one each.
+        target: to be reached.
+
+    Returns:
+        The first position if the first loss is there already, as nothing is known
+        before it, likewise after a loss that is not finite; None if none gets there.
+    """
+    place, before = 0.0, math.inf
+    for position, loss in zip(positions, losses, strict=True):
+        if loss <= target:
+            if not math.isfinite(before):
+                return position
+            return place + (before - target) / (before - loss) * (position - place)
+        place, before = position, loss
     return None

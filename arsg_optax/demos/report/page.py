@@ -6,13 +6,13 @@ import platform
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
-from importlib import metadata
 
 import jax
 
 from arsg_optax.demos.compare import Comparison
 from arsg_optax.demos.report.html import document, plain_table
 from arsg_optax.demos.report.summary import Line, summarize
+from arsg_optax.demos.versions import versions
 
 _COLUMNS = (
     ("optimizer", "text"),
@@ -79,17 +79,6 @@ src="data:image/png;base64,{image}">
 <p><code>{escape(command)}</code></p>
 {_facts_table()}""",
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that the numbers depend on."""
-    found = {}
-    for package in ("arsg_optax", "jax", "jaxlib", "optax", "flax", "numpy"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def _results_table(lines: Sequence[Line], ours: set[str]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.errors import find_named
 from arsg_optax.demos.reproduction.adarem_paper import ADAREM_PAPER
 from arsg_optax.demos.reproduction.arsg_paper import ARSG_PAPER
 from arsg_optax.demos.reproduction.entrants import Experiment
@@ -20,7 +20,4 @@ def find_experiment(name: str) -> Experiment:
     Raises:
         UsageError: if there is none; it lists those that there are.
     """
-    if name not in EXPERIMENTS:
-        known = ", ".join(EXPERIMENTS)
-        raise UsageError(f"unknown experiment {name!r}; known experiments: {known}")
-    return EXPERIMENTS[name]
+    return find_named(EXPERIMENTS, "experiment", name)

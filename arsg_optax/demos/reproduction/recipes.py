@@ -15,7 +15,7 @@ import optax.contrib
 from optax.contrib import MuonDimensionNumbers
 
 import arsg_optax
-from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.errors import find_named
 from arsg_optax.demos.optimizers import OPTIMIZERS, Optimizer, Params, Points
 
 _COLORS = 3  # Input channels of a convolution that sees pixels, at most.
@@ -200,9 +200,4 @@ def find_method(name: str) -> Optimizer:
     Raises:
         UsageError: if there is none; it lists those that there are.
     """
-    known = {**OPTIMIZERS, **RECIPES}
-    if name not in known:
-        raise UsageError(
-            f"unknown optimizer {name!r}; known optimizers: {', '.join(known)}"
-        )
-    return known[name]
+    return find_named({**OPTIMIZERS, **RECIPES}, "optimizer", name)

@@ -6,11 +6,9 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import metadata
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import CheckpointError, UsageError
@@ -18,13 +16,12 @@ from arsg_optax.demos.reproduction.partial import Partial
 from arsg_optax.demos.reproduction.recipes import find_method
 from arsg_optax.demos.reproduction.store import Epoch, Record, Store
 from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.results import score_columns
 from arsg_optax.demos.search import split
 from arsg_optax.demos.tasks import Task, find_task
 from arsg_optax.demos.tasks.settings import Constant, Cosine
-from arsg_optax.demos.training.evaluation import to_floats
 from arsg_optax.demos.training.trainer import Trainer
-
-_PACKAGES = ("arsg_optax", "jax", "jaxlib", "optax", "flax", "numpy")
+from arsg_optax.demos.versions import versions
 
 
 class Observer(Protocol):
@@ -173,20 +170,8 @@ def is_sound(trial: Trial, epoch: Epoch) -> bool:
 
 
 def _epoch(trainer: Trainer) -> Epoch:
-    finite = True
-    while finite and trainer.step < trainer.steps_per_epoch:
-        finite = bool(np.isfinite(trainer.run_chunk()).all())
-    scores = to_floats(trainer.evaluator(trainer.state))
-    return Epoch(
-        step=trainer.total_steps,
-        train_loss=trainer.mean_loss(),
-        whole_train_loss_y=float(scores.train_y.loss),
-        whole_train_loss_x=float(scores.train_x.loss),
-        test_loss_y=float(scores.test_y.loss),
-        test_loss_x=float(scores.test_x.loss),
-        test_accuracy_y=float(scores.test_y.accuracy),
-        test_accuracy_x=float(scores.test_x.accuracy),
-    )
+    columns = score_columns(trainer.run_epoch())
+    return Epoch(trainer.total_steps, trainer.mean_loss(), **columns)
 
 
 def machine() -> dict[str, Any]:
@@ -195,5 +180,5 @@ def machine() -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in _PACKAGES},
+        **versions(),
     }

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from arsg_optax.demos.results import first_crossing
+
 
 class Estimate(NamedTuple):
     """A mean of several seeds.
@@ -76,11 +78,5 @@ def epochs_to(losses: Sequence[float], target: float) -> float | None:
     Returns:
         1.0 if the first epoch does, within which nothing is known; None if none does.
     """
-    before = math.inf
-    for epoch, loss in enumerate(losses, start=1):
-        if loss <= target:
-            if epoch == 1 or not math.isfinite(before):
-                return float(epoch)
-            return epoch - 1 + (before - target) / (before - loss)
-        before = loss
-    return None
+    epochs = [float(epoch) for epoch in range(1, len(losses) + 1)]
+    return first_crossing(epochs, losses, target)

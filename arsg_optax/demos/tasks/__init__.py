@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.errors import find_named
 from arsg_optax.demos.tasks.adarem_paper import ADAREM_IMAGENET, PTB_LSTM
 from arsg_optax.demos.tasks.arsg_paper import (
     CIFAR10_RESNET20,
@@ -45,6 +45,4 @@ def find_task(name: str) -> Task:
     Raises:
         UsageError: if there is none; it lists those that there are.
     """
-    if name not in TASKS:
-        raise UsageError(f"unknown task {name!r}; known tasks: {', '.join(TASKS)}")
-    return TASKS[name]
+    return find_named(TASKS, "task", name)
