@@ -16,8 +16,8 @@ from rich.progress import (
 from rich.text import Text
 
 from arsg_optax.demos.report.summary import describe_progress
-from arsg_optax.demos.reproduction.store import Epoch, Record
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.records.store import Epoch, Record
+from arsg_optax.demos.reproduction.records.trial import Trial
 from arsg_optax.demos.results import Row, Run
 
 

@@ -10,8 +10,8 @@ from arsg_optax.demos.commands.reproduce import RUNS
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.report.files import write_atomically
 from arsg_optax.demos.reproduction.experiments import EXPERIMENTS
-from arsg_optax.demos.reproduction.overview import largest
-from arsg_optax.demos.reproduction.store import Store
+from arsg_optax.demos.reproduction.records.store import Store
+from arsg_optax.demos.reproduction.report.overview import largest
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(
             f"--runs: there is no directory {options.runs}; arsg reproduce makes it"
         )
-    from arsg_optax.demos.reproduction.page import render
+    from arsg_optax.demos.reproduction.report.page import render
 
     store = Store(options.runs)
     page = render(

@@ -20,14 +20,18 @@ from arsg_optax.demos.commands._shared import (
 )
 from arsg_optax.demos.commands._task_options import DataDir
 from arsg_optax.demos.progress import RunProgress
-from arsg_optax.demos.reproduction.entrants import Experiment, Size
 from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
-from arsg_optax.demos.reproduction.overview import Overview, look, verdicts
-from arsg_optax.demos.reproduction.plan import first_trials, later_trials, make_plan
-from arsg_optax.demos.reproduction.runner import run_all
-from arsg_optax.demos.reproduction.smoke import generated_data
-from arsg_optax.demos.reproduction.store import Store
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.experiments.entrants import Experiment, Size
+from arsg_optax.demos.reproduction.records.store import Store
+from arsg_optax.demos.reproduction.records.trial import Trial
+from arsg_optax.demos.reproduction.report.overview import Overview, look, verdicts
+from arsg_optax.demos.reproduction.runs.plan import (
+    first_trials,
+    later_trials,
+    make_plan,
+)
+from arsg_optax.demos.reproduction.runs.runner import run_all
+from arsg_optax.demos.reproduction.runs.smoke import generated_data
 from arsg_optax.demos.tasks import find_task
 
 RUNS = Path("results/runs")
@@ -145,7 +149,7 @@ def _write(console: Console, overview: Overview, out: Path | None) -> int:
         print("arsg: nothing is recorded; run it without --report", file=sys.stderr)
         return 1
     # Matplotlib takes a second to import, which is not spent before the runs.
-    from arsg_optax.demos.reproduction.files import write_results
+    from arsg_optax.demos.reproduction.report.files import write_results
 
     name = f"{overview.experiment.name}-{overview.name}"
     directory = out or Path("results") / f"{date.today().isoformat()}-{name}"

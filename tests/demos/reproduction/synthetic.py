@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from arsg_optax.demos.reproduction.entrants import (
+from arsg_optax.demos.reproduction.experiments.entrants import (
     GRID,
     PUBLISHED,
     RECOMMENDED,
@@ -11,9 +11,9 @@ from arsg_optax.demos.reproduction.entrants import (
     Experiment,
     Size,
 )
-from arsg_optax.demos.reproduction.results import Result
-from arsg_optax.demos.reproduction.store import Epoch, Record, Store
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.findings.results import Result
+from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
+from arsg_optax.demos.reproduction.records.trial import Trial
 from arsg_optax.demos.tasks.settings import Settings
 
 MACHINE = {"device": "cpu", "jax": "0.10"}

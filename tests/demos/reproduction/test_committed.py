@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
-from arsg_optax.demos.reproduction.files import contents
-from arsg_optax.demos.reproduction.overview import look
-from arsg_optax.demos.reproduction.plan import first_trials, later_trials
-from arsg_optax.demos.reproduction.store import Store
+from arsg_optax.demos.reproduction.records.store import Store
+from arsg_optax.demos.reproduction.report.files import contents
+from arsg_optax.demos.reproduction.report.overview import look
+from arsg_optax.demos.reproduction.runs.plan import first_trials, later_trials
 
 ROOT = Path(__file__).parents[3]
 RESULTS = sorted(

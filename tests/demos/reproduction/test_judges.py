@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from arsg_optax.demos.reproduction.claims import CLAIMS, Claim, judge
 from arsg_optax.demos.reproduction.experiments import EXPERIMENTS
-from arsg_optax.demos.reproduction.judges import (
+from arsg_optax.demos.reproduction.findings.claims import CLAIMS, Claim, judge
+from arsg_optax.demos.reproduction.findings.judges import (
     NOT,
     NOT_RUN,
     PARTLY,
@@ -20,7 +20,7 @@ from arsg_optax.demos.reproduction.judges import (
     lowest_perplexity,
     more_accurate,
 )
-from arsg_optax.demos.reproduction.results import passage
+from arsg_optax.demos.reproduction.findings.results import passage
 from tests.demos.reproduction.synthetic import epochs, result
 
 ADAM = result("Adam", "adam", [epochs((4.0, 3.0, 2.0, 1.0))] * 2)

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from arsg_optax.demos.reproduction.partial import Partial
-from arsg_optax.demos.reproduction.runner import run_all, train
-from arsg_optax.demos.reproduction.store import Store
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.records.partial import Partial
+from arsg_optax.demos.reproduction.records.store import Store
+from arsg_optax.demos.reproduction.records.trial import Trial
+from arsg_optax.demos.reproduction.runs.runner import run_all, train
 from arsg_optax.demos.tasks import find_task
 
 TRIAL = Trial("digits-mlp", "arsg", 0.002, epochs=4, batch_size=64, examples=256)

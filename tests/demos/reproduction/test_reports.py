@@ -6,13 +6,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from arsg_optax.demos.reproduction.entrants import PUBLISHED, RECOMMENDED
-from arsg_optax.demos.reproduction.figures import curve, draw
-from arsg_optax.demos.reproduction.files import write_results
-from arsg_optax.demos.reproduction.overview import largest, look, verdicts
-from arsg_optax.demos.reproduction.page import render
-from arsg_optax.demos.reproduction.plan import first_trials, later_trials
-from arsg_optax.demos.reproduction.store import Store
+from arsg_optax.demos.reproduction.experiments.entrants import PUBLISHED, RECOMMENDED
+from arsg_optax.demos.reproduction.records.store import Store
+from arsg_optax.demos.reproduction.report.figures import curve, draw
+from arsg_optax.demos.reproduction.report.files import write_results
+from arsg_optax.demos.reproduction.report.overview import largest, look, verdicts
+from arsg_optax.demos.reproduction.report.page import render
+from arsg_optax.demos.reproduction.runs.plan import first_trials, later_trials
 from tests.demos.reproduction.synthetic import experiment, fill, stored
 
 STORED = ("table.md", "reach-table.csv", "today.csv", "verdicts.md")

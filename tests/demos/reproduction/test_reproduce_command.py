@@ -9,14 +9,14 @@ import pytest
 
 from arsg_optax.demos import cli
 from arsg_optax.demos.reproduction import experiments
-from arsg_optax.demos.reproduction.entrants import (
+from arsg_optax.demos.reproduction.experiments.entrants import (
     GRID,
     PUBLISHED,
     Entrant,
     Experiment,
     Size,
 )
-from arsg_optax.demos.reproduction.store import Store
+from arsg_optax.demos.reproduction.records.store import Store
 from arsg_optax.demos.tasks.settings import Settings
 
 _SMALL, _LARGE = Settings(0.001), Settings(0.005)

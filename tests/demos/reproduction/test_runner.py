@@ -11,9 +11,9 @@ import pytest
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.optimizers import find_optimizer
-from arsg_optax.demos.reproduction.runner import run_all, train
-from arsg_optax.demos.reproduction.store import Store
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.records.store import Store
+from arsg_optax.demos.reproduction.records.trial import Trial
+from arsg_optax.demos.reproduction.runs.runner import run_all, train
 from arsg_optax.demos.tasks import find_task
 
 TRIAL = Trial("digits-mlp", "arsg", 0.002, epochs=2, batch_size=64, examples=256)

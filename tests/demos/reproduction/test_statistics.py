@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.reproduction.selection import choosable, choose, reported
-from arsg_optax.demos.reproduction.statistics import epochs_to, estimate, paired
-from arsg_optax.demos.reproduction.store import Epoch, Record
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.findings.statistics import (
+    epochs_to,
+    estimate,
+    paired,
+)
+from arsg_optax.demos.reproduction.records.store import Epoch, Record
+from arsg_optax.demos.reproduction.records.trial import Trial
+from arsg_optax.demos.reproduction.runs.selection import choosable, choose, reported
 
 TRIAL = Trial("mnist-logreg", "arsg", 0.01, epochs=1, batch_size=256)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from arsg_optax.demos.reproduction.judges import (
+from arsg_optax.demos.reproduction.findings.judges import (
     NOT_RUN,
     PARTLY,
     REPRODUCED,
@@ -17,7 +17,7 @@ from arsg_optax.demos.reproduction.judges import (
     lowest_perplexity,
     more_accurate,
 )
-from arsg_optax.demos.reproduction.results import Result
+from arsg_optax.demos.reproduction.findings.results import Result
 
 # How many times faster "50 % faster" and "much faster" are; "as fast" allows a tenth.
 _MUCH, _AS = 1.5, 0.9

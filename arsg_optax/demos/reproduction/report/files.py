@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 
 from arsg_optax.demos.report.files import write_atomically
-from arsg_optax.demos.reproduction.entrants import Entrant
-from arsg_optax.demos.reproduction.figures import draw
-from arsg_optax.demos.reproduction.overview import Overview, verdicts
-from arsg_optax.demos.reproduction.parts import (
+from arsg_optax.demos.reproduction.experiments.entrants import Entrant
+from arsg_optax.demos.reproduction.report.figures import draw
+from arsg_optax.demos.reproduction.report.overview import Overview, verdicts
+from arsg_optax.demos.reproduction.report.parts import (
     drawn,
     figure_title,
     reach_groups,
     verdict_table,
 )
-from arsg_optax.demos.reproduction.tables import (
+from arsg_optax.demos.reproduction.report.tables import (
     TABLES,
     Table,
     comma_separated,

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.reproduction.store import Record
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.records.store import Record
+from arsg_optax.demos.reproduction.records.trial import Trial
 
 
 class Choosable(NamedTuple):

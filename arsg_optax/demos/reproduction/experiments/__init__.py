@@ -1,12 +1,12 @@
-"""The experiments by name."""
+"""The experiments by name: which entrants run, with which settings, in which sizes."""
 
 from collections.abc import Mapping
 
 from arsg_optax.demos.errors import find_named
-from arsg_optax.demos.reproduction.adarem_paper import ADAREM_PAPER
-from arsg_optax.demos.reproduction.arsg_paper import ARSG_PAPER
-from arsg_optax.demos.reproduction.entrants import Experiment
-from arsg_optax.demos.reproduction.namsg_paper import NAMSG_PAPER
+from arsg_optax.demos.reproduction.experiments.adarem_paper import ADAREM_PAPER
+from arsg_optax.demos.reproduction.experiments.arsg_paper import ARSG_PAPER
+from arsg_optax.demos.reproduction.experiments.entrants import Experiment
+from arsg_optax.demos.reproduction.experiments.namsg_paper import NAMSG_PAPER
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     experiment.name: experiment

@@ -14,9 +14,9 @@ from PIL import Image
 from PIL.Image import Dither
 
 from arsg_optax.demos.report.styles import legend_below, style_of
-from arsg_optax.demos.reproduction.entrants import Experiment
-from arsg_optax.demos.reproduction.results import Result
-from arsg_optax.demos.reproduction.store import Epoch
+from arsg_optax.demos.reproduction.experiments.entrants import Experiment
+from arsg_optax.demos.reproduction.findings.results import Result
+from arsg_optax.demos.reproduction.records.store import Epoch
 from arsg_optax.demos.tasks import find_task
 from arsg_optax.demos.tasks.kinds import Text
 

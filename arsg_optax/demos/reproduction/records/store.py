@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.report.files import write_atomically
-from arsg_optax.demos.reproduction.trial import Trial, decode, encode
+from arsg_optax.demos.reproduction.records.trial import Trial, decode, encode
 
 
 class Epoch(NamedTuple):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from arsg_optax.demos.reproduction.results import (
+from arsg_optax.demos.reproduction.findings.results import (
     Result,
     best_accuracy_x,
     best_loss_x,
@@ -20,8 +20,8 @@ from arsg_optax.demos.reproduction.results import (
     final_loss,
     passage,
 )
-from arsg_optax.demos.reproduction.statistics import Estimate, paired
-from arsg_optax.demos.reproduction.store import Epoch
+from arsg_optax.demos.reproduction.findings.statistics import Estimate, paired
+from arsg_optax.demos.reproduction.records.store import Epoch
 
 REPRODUCED, PARTLY, NOT, NOT_RUN = VERDICTS = (
     "reproduced",

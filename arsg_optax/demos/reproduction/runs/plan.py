@@ -5,16 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arsg_optax.demos.reproduction.entrants import (
+from arsg_optax.demos.reproduction.experiments.entrants import (
     KINDS,
     SEARCHED,
     Entrant,
     Experiment,
     Size,
 )
-from arsg_optax.demos.reproduction.selection import choosable, choose
-from arsg_optax.demos.reproduction.store import Record, Store
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.runs.selection import choosable, choose
+from arsg_optax.demos.reproduction.records.store import Record, Store
+from arsg_optax.demos.reproduction.records.trial import Trial
 from arsg_optax.demos.tasks.settings import Settings
 
 

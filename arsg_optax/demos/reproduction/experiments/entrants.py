@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.records.trial import Trial
 from arsg_optax.demos.tasks import find_task
 from arsg_optax.demos.tasks.settings import Settings
 

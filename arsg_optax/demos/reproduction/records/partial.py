@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arsg_optax.demos.report.files import write_atomically
-from arsg_optax.demos.reproduction.store import Epoch, kept_number, read_epochs
+from arsg_optax.demos.reproduction.records.store import Epoch, kept_number, read_epochs
 from arsg_optax.demos.training.checkpoints import Checkpoints
 from arsg_optax.demos.training.trainer import Trainer
 

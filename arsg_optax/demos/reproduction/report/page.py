@@ -5,19 +5,27 @@ from collections.abc import Sequence
 from html import escape
 
 from arsg_optax.demos.report.html import document, plain_table
-from arsg_optax.demos.reproduction.figures import draw
-from arsg_optax.demos.reproduction.judges import NOT_RUN, VERDICTS
-from arsg_optax.demos.reproduction.overview import Judged, Overview, counted, verdicts
-from arsg_optax.demos.reproduction.parts import (
+from arsg_optax.demos.reproduction.findings.judges import NOT_RUN, VERDICTS
+from arsg_optax.demos.reproduction.findings.published import PUBLISHED_NUMBERS
+from arsg_optax.demos.reproduction.findings.results import (
+    best_accuracy_x,
+    best_perplexity,
+)
+from arsg_optax.demos.reproduction.findings.statistics import estimate
+from arsg_optax.demos.reproduction.report.figures import draw
+from arsg_optax.demos.reproduction.report.overview import (
+    Judged,
+    Overview,
+    counted,
+    verdicts,
+)
+from arsg_optax.demos.reproduction.report.parts import (
     drawn,
     figure_title,
     reach_groups,
     verdict_table,
 )
-from arsg_optax.demos.reproduction.published import PUBLISHED_NUMBERS
-from arsg_optax.demos.reproduction.results import best_accuracy_x, best_perplexity
-from arsg_optax.demos.reproduction.statistics import estimate
-from arsg_optax.demos.reproduction.tables import (
+from arsg_optax.demos.reproduction.report.tables import (
     TABLES,
     Table,
     main_table,

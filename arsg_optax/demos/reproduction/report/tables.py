@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from arsg_optax.demos.reproduction.entrants import (
+from arsg_optax.demos.reproduction.experiments.entrants import (
     ASSUMED,
     BUDGET,
     GRID,
     PUBLISHED,
     RECOMMENDED,
 )
-from arsg_optax.demos.reproduction.results import (
+from arsg_optax.demos.reproduction.findings.results import (
     Result,
     best_accuracy_x,
     best_accuracy_y,
@@ -24,8 +24,8 @@ from arsg_optax.demos.reproduction.results import (
     final_whole_loss,
     passage,
 )
-from arsg_optax.demos.reproduction.statistics import estimate
-from arsg_optax.demos.reproduction.store import Epoch
+from arsg_optax.demos.reproduction.findings.statistics import estimate
+from arsg_optax.demos.reproduction.records.store import Epoch
 
 # From which differences are taken.
 REFERENCE = "Adam"

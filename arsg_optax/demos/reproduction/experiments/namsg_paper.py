@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from arsg_optax.demos.reproduction import grids
-from arsg_optax.demos.reproduction.entrants import (
+from arsg_optax.demos.reproduction.experiments import grids
+from arsg_optax.demos.reproduction.experiments.entrants import (
     ASSUMED,
     GRID,
     Entrant,

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from arsg_optax.demos.reproduction.claims import CLAIMS, Claim, judge
-from arsg_optax.demos.reproduction.entrants import (
+from arsg_optax.demos.reproduction.experiments.entrants import (
     ASSUMED,
     BUDGET,
     GRID,
@@ -13,10 +12,11 @@ from arsg_optax.demos.reproduction.entrants import (
     Experiment,
     Size,
 )
-from arsg_optax.demos.reproduction.judges import NOT_RUN, VERDICTS, Verdict
-from arsg_optax.demos.reproduction.plan import first_trials, later_trials
-from arsg_optax.demos.reproduction.results import Result, find_results
-from arsg_optax.demos.reproduction.store import Record, Store
+from arsg_optax.demos.reproduction.findings.claims import CLAIMS, Claim, judge
+from arsg_optax.demos.reproduction.findings.judges import NOT_RUN, VERDICTS, Verdict
+from arsg_optax.demos.reproduction.findings.results import Result, find_results
+from arsg_optax.demos.reproduction.records.store import Record, Store
+from arsg_optax.demos.reproduction.runs.plan import first_trials, later_trials
 
 AS_AUTHORS_CHOOSE = "authors' choices"
 KIND_TITLES = {

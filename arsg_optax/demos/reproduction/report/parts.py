@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from arsg_optax.demos.reproduction.entrants import PUBLISHED, RECOMMENDED
-from arsg_optax.demos.reproduction.overview import (
+from arsg_optax.demos.reproduction.experiments.entrants import PUBLISHED, RECOMMENDED
+from arsg_optax.demos.reproduction.findings.results import Result
+from arsg_optax.demos.reproduction.report.overview import (
     AS_AUTHORS_CHOOSE,
     KIND_TITLES,
     Judged,
     Overview,
 )
-from arsg_optax.demos.reproduction.results import Result
-from arsg_optax.demos.reproduction.tables import Table
+from arsg_optax.demos.reproduction.report.tables import Table
 
 
 def drawn(overview: Overview, kind: str) -> list[Result]:

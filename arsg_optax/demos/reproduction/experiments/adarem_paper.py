@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from arsg_optax.demos.reproduction.arsg_paper import SMOKE
-from arsg_optax.demos.reproduction.entrants import (
+from arsg_optax.demos.reproduction.experiments.arsg_paper import SMOKE
+from arsg_optax.demos.reproduction.experiments.entrants import (
     ASSUMED,
     PUBLISHED,
     Entrant,

@@ -12,10 +12,10 @@ import jax
 
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import CheckpointError, UsageError
-from arsg_optax.demos.reproduction.partial import Partial
-from arsg_optax.demos.reproduction.recipes import find_method
-from arsg_optax.demos.reproduction.store import Epoch, Record, Store
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.records.partial import Partial
+from arsg_optax.demos.reproduction.experiments.recipes import find_method
+from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
+from arsg_optax.demos.reproduction.records.trial import Trial
 from arsg_optax.demos.results import score_columns
 from arsg_optax.demos.search import split
 from arsg_optax.demos.tasks import Task, find_task

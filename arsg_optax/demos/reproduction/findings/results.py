@@ -4,17 +4,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from arsg_optax.demos.reproduction.entrants import Experiment, Size
-from arsg_optax.demos.reproduction.plan import (
+from arsg_optax.demos.reproduction.experiments.entrants import Experiment, Size
+from arsg_optax.demos.reproduction.experiments.recipes import find_method
+from arsg_optax.demos.reproduction.findings.statistics import (
+    Estimate,
+    epochs_to,
+    paired,
+)
+from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
+from arsg_optax.demos.reproduction.records.trial import Trial
+from arsg_optax.demos.reproduction.runs.plan import (
     is_at_edge,
     kinds_of,
     reported_trials,
 )
-from arsg_optax.demos.reproduction.recipes import find_method
-from arsg_optax.demos.reproduction.selection import reported
-from arsg_optax.demos.reproduction.statistics import Estimate, epochs_to, paired
-from arsg_optax.demos.reproduction.store import Epoch, Record, Store
-from arsg_optax.demos.reproduction.trial import Trial
+from arsg_optax.demos.reproduction.runs.selection import reported
 
 
 class Result(NamedTuple):

@@ -1,0 +1,1 @@
+"""What the records say: means, epochs to a loss, intervals, and verdicts on claims."""

@@ -1,0 +1,1 @@
+"""What a reader gets of it: tables, figures, one page."""

@@ -1,0 +1,1 @@
+"""From an experiment to its records: the plan, the choice of settings, the runs."""
