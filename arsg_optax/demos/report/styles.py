@@ -3,6 +3,8 @@
 Imported by what draws only, as Matplotlib takes a second.
 """
 
+import math
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -37,14 +39,15 @@ def style_of(optimizer: str) -> tuple[str, str]:
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """A legend of the axes' lines outside of all axes, where it covers no curve."""
+    """A legend of the axes' lines outside of all axes, in rows of equal length."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
+        rows = math.ceil(len(handles) / columns)
         figure.legend(
             handles,
             labels,
             loc="outside lower center",
-            ncols=min(columns, len(handles)),
+            ncols=math.ceil(len(handles) / rows),
             frameon=False,
             fontsize=9,
         )

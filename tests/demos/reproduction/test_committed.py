@@ -38,10 +38,17 @@ def test_there_are_some():
     assert RESULTS
 
 
-def test_pictures_of_the_documentation_are_the_results():
-    budget = ROOT / "docs/images/mnist_logreg_budget.png"
-    (source,) = (path for path in RESULTS if path.name[11:] == "mnist-logreg-full")
-    assert budget.read_bytes() == (source / "budget.png").read_bytes()
+@pytest.mark.parametrize(
+    ("picture", "results", "name"),
+    [
+        ("mnist_logreg_budget.png", "mnist-logreg-full", "budget.png"),
+        ("mnist_cnn_recommended.png", "mnist-cnn-published", "recommended.png"),
+    ],
+)
+def test_pictures_of_the_documentation_are_the_results(picture, results, name):
+    (source,) = (path for path in RESULTS if path.name[11:] == results)
+    shown = ROOT / "docs/images" / picture
+    assert shown.read_bytes() == (source / name).read_bytes()
 
 
 def test_records_are_whole_and_named_by_their_trials():

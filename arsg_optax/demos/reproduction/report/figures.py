@@ -170,7 +170,9 @@ def _plot(axes: Axes, found: Curve, label: str, style: dict[str, Any]) -> None:
 def _label(losses: Axes, tests: Axes, experiment: Experiment, text: bool) -> None:
     losses.set_title(f"({experiment.loss_panel}) training loss, mean of each epoch")
     losses.set_ylabel("mean cross entropy (nats)")
-    tests.set_title(f"({experiment.test_panel}) validation, at the own point")
+    tests.set_title(
+        f"({experiment.test_panel}) validation, at the own point; thin: at y"
+    )
     tests.set_ylabel("mean cross entropy (nats)" if text else "accuracy (%)")
     for axes in (losses, tests):
         axes.set_xlabel("epoch")

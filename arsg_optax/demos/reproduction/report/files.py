@@ -94,7 +94,11 @@ def _about(overview: Overview, command: str) -> str:
         "clip": task.clip,
         "L2 decay": task.l2,
         "seeds": [size.seeds, size.other_seeds],
-        "candidates": {each.label: _candidates(each) for each in experiment.entrants},
+        "candidates": {
+            each.label: _candidates(each)
+            for each in experiment.entrants
+            if size.searches
+        },
         "runs recorded": [overview.done, overview.total],
         "hours": round(overview.hours, 2),
         "machines": overview.machines,

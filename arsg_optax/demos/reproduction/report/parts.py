@@ -21,10 +21,11 @@ def drawn(overview: Overview, kind: str) -> list[Result]:
 
 def figure_title(overview: Overview, kind: str) -> str:
     """What a figure shows."""
-    seeds = sorted({len(each.finished) for each in drawn(overview, kind)})
-    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    counts = sorted({len(each.finished) for each in drawn(overview, kind)})
+    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     what = "SMOKE TEST on generated data" if overview.size.generated else overview.name
-    return f"{overview.experiment.name}, {what}: {KIND_TITLES[kind]}; seeds: {many}"
+    settings = KIND_TITLES[kind]
+    return f"{overview.experiment.name}, {what}: {settings}; seeds of each: {many}"
 
 
 def reach_groups(overview: Overview, kinds: Sequence[str]) -> dict[str, list[Result]]:
