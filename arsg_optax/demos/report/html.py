@@ -15,7 +15,10 @@ th { border-bottom: 2px solid #444; vertical-align: bottom; white-space: normal;
 td.text, th.text { text-align: left; }
 tr.first td { border-top: 1px solid #ccc; }
 tr.ours td:first-child { color: #a33f00; font-weight: 600; }
-.sentences td { white-space: normal; vertical-align: top; }
+.sentences td, .dense td { white-space: normal; vertical-align: top; }
+.dense table { font-size: 0.76rem; line-height: 1.35; }
+.dense th, .dense td { padding: 0.25rem 0.4rem; }
+.wide, img { margin: 0.6rem 0; }
 img { max-width: 100%; height: auto; }
 code { background: #f3f3f3; padding: 0.1rem 0.3rem; overflow-wrap: anywhere; }
 .note { color: #555; font-size: 0.9rem; }

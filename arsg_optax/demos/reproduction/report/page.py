@@ -1,6 +1,7 @@
 """The results page: every experiment, its verdicts, curves and tables, in one file."""
 
 import base64
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -104,7 +105,7 @@ def _section(overview: Overview, judged: Sequence[Judged]) -> str:
     parts.append(_numbers(overview))
     for kinds in TABLES.values():
         if any(overview.of_kind(kind) for kind in kinds):
-            parts.append(_html(main_table(overview.results, kinds)))
+            parts.append(_dense(main_table(overview.results, kinds)))
             parts.append("<p>Epochs until each baseline's final training loss:</p>")
             parts.append(_html(reach_table(reach_groups(overview, kinds))))
     return "\n".join(parts)
@@ -144,6 +145,12 @@ def _numbers(overview: Overview) -> str:
 def _html(table: Table) -> str:
     head, *rows = table
     return _wide(plain_table(rows, [cell.replace("_", " ") for cell in head]))
+
+
+def _dense(table: Table) -> str:
+    """Of many columns: small, and lines break before a deviation or an option."""
+    html = re.sub(r"(?<=[\w±]) (?=[\d+-])", "\u00a0", _html(table))
+    return f'<div class="dense">{html}</div>'
 
 
 def _wide(table: str) -> str:
