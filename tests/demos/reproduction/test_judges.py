@@ -6,6 +6,7 @@ import math
 import pytest
 
 from arsg_optax.demos.reproduction.experiments import EXPERIMENTS
+from arsg_optax.demos.reproduction.findings import judges
 from arsg_optax.demos.reproduction.findings.claims import CLAIMS, Claim, judge
 from arsg_optax.demos.reproduction.findings.judges import (
     NOT,
@@ -15,18 +16,27 @@ from arsg_optax.demos.reproduction.findings.judges import (
     NoPairError,
     beats_half,
     faster,
-    iterate_wins,
     lowest_loss,
     lowest_perplexity,
     more_accurate,
 )
-from arsg_optax.demos.reproduction.findings.results import passage
+from arsg_optax.demos.reproduction.findings.results import (
+    best_loss_x,
+    best_loss_y,
+    final_test_loss_x,
+    final_test_loss_y,
+    passage,
+)
 from tests.demos.reproduction.synthetic import epochs, result
 
 ADAM = result("Adam", "adam", [epochs((4.0, 3.0, 2.0, 1.0))] * 2)
 TWICE = result("ARSG", "arsg", [epochs((3.0, 1.0, 0.5, 0.25))] * 2)
 # The loss 1 lies halfway between the third epoch's and the fourth's.
 BARELY = result("RSG", "rsg", [epochs((4.0, 3.0, 1.5, 0.5))] * 2)
+
+
+def iterate_wins(labels):
+    return judges.iterate_wins(labels, "the smallest", best_loss_x, best_loss_y)
 
 
 def _verdict(judged, *results):
@@ -94,7 +104,11 @@ def test_many_is_half():
     judged = beats_half("middle", ("low", "high"))
     assert _verdict(judged, low, middle, high) == REPRODUCED
     judged = beats_half("middle", ("low", "low", "high"))
-    assert _verdict(judged, low, middle, high) == PARTLY
+    assert _verdict(judged, low, middle, high) == NOT
+    # Lower than half of them on average, but not with every seed.
+    near = _ends("near", 1.1, 1.2)
+    judged = beats_half("middle", ("low", "near"))
+    assert _verdict(judged, low, middle, near) == PARTLY
     assert _verdict(beats_half("high", ("low", "middle")), low, middle, high) == NOT
 
 
@@ -138,6 +152,15 @@ def test_the_iterate_wins_where_its_interval_says_so():
     assert found.verdict == PARTLY and "nan" not in found.evidence
 
 
+def test_the_iterate_ahead_on_the_way_may_end_behind():
+    early = epochs((1.0, 0.5), gain=0.1)
+    late = early[:1] + epochs((1.0, 1.5), gain=-0.1)[1:]
+    found = {"A": result("A", "arsg", [late, late])}
+    assert iterate_wins(("A",))(found).verdict == REPRODUCED
+    final = judges.iterate_wins(("A",), "final", final_test_loss_x, final_test_loss_y)
+    assert final(found).verdict == NOT
+
+
 def test_perplexity():
     assert _verdict(lowest_perplexity("ARSG", ("Adam",)), TWICE, ADAM) == REPRODUCED
     assert _verdict(lowest_perplexity("Adam", ("ARSG",)), TWICE, ADAM) == NOT
@@ -160,6 +183,20 @@ def test_runs_that_are_missing_leave_a_verdict_open():
     assert found.evidence.endswith("seeds that finished: ARSG 2 of 5, 3 not run")
     found = judge(claim, [_diverged(TWICE, 0), ADAM])
     assert found.evidence.endswith("ARSG 1 of 2, 1 diverged")
+
+
+def test_a_method_that_diverges_is_not_proven_by_its_other_seeds():
+    ours, theirs = (
+        result(label, name, [curve] * 3)
+        for label, name, curve in (
+            ("ARSG", "arsg", epochs((3.0, 1.0, 0.5, 0.25))),
+            ("Adam", "adam", epochs((4.0, 3.0, 2.0, 1.0))),
+        )
+    )
+    for judged in (lowest_loss("ARSG", ("Adam",)), faster(("ARSG",), ("Adam",), 1.5)):
+        assert judge(_claim(judged), [ours, theirs]).verdict == REPRODUCED
+        found = judge(_claim(judged), [_diverged(ours, 2), _diverged(theirs, 2)])
+        assert found.verdict == PARTLY
 
 
 def test_methods_without_a_common_seed():

@@ -15,21 +15,9 @@ from arsg_optax.demos.reproduction.records.store import Store
 from arsg_optax.demos.reproduction.records.trial import Trial
 from arsg_optax.demos.reproduction.runs.runner import run_all, train
 from arsg_optax.demos.tasks import find_task
+from tests.demos.reproduction.observers import Told
 
 TRIAL = Trial("digits-mlp", "arsg", 0.002, epochs=2, batch_size=64, examples=256)
-
-
-class Told:
-    """Remembers what it was told."""
-
-    def __init__(self):
-        self.heard = []
-
-    def __getattr__(self, name):
-        return lambda *arguments: self.heard.append((name, *arguments))
-
-    def count(self, name):
-        return sum(heard[0] == name for heard in self.heard)
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +97,9 @@ def test_what_another_process_runs_is_waited_for(data, tmp_path):
 
 
 def test_an_interrupted_trial_leaves_no_record(data, tmp_path):
-    class Impatient(Told):
-        def epoch_finished(self, trial, epoch):
-            raise KeyboardInterrupt
-
     store = Store(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        run_all([TRIAL], store, lambda trial: data, Impatient())
+        run_all([TRIAL], store, lambda trial: data, Told(stop_after=1))
     assert store.find(TRIAL) is None
     with store.claim(TRIAL) as ours:
         assert ours

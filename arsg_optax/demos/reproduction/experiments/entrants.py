@@ -9,9 +9,9 @@ from arsg_optax.demos.tasks import find_task
 from arsg_optax.demos.tasks.settings import Settings
 
 # Where a setting comes from: the paper's authors chose it; training loss chooses it
-# from the paper's grid; the method's own authors recommend it; training loss chooses
-# it among as many candidates as every other method gets; nobody tells one, and this
-# package's presets stand in.
+# from the paper's grid (or held-out accuracy, see `Entrant.held_out`); the method's own
+# authors recommend it; it is chosen alike among as many candidates as every other
+# method gets; nobody tells one, and this package's presets stand in.
 PUBLISHED, GRID, RECOMMENDED, BUDGET, ASSUMED = KINDS = (
     "published",
     "grid",
@@ -30,7 +30,7 @@ class Entrant(NamedTuple):
         optimizer: its name in the registry or among the recipes.
         fixed: settings by kind, "published", "recommended" and "assumed".
         searched: candidates by kind, "grid" and "budget".
-        schedule: of the step size, "task" or "cosine".
+        schedule: of the step size, "task", "cosine" or "constant".
         held_out: whether accuracy on a held-out part of the training set chooses, and
             not training loss.
         first_rank: whether it gets all seeds where others get one.

@@ -1,9 +1,10 @@
 """How the records judge what a paper claims.
 
 A claim is reproduced if the 95 % intervals of differences, paired by seed, all say so;
-partly if means say so and an interval does not, or the other way round; else it is not.
-One seed has no interval and gives "partly" at most. A run that diverged is worse than
-any that did not.
+partly if means say so and an interval does not, or the other way round, if it holds of
+some of the methods, or of a speed if a method is faster, but not by as much; else it is
+not. One seed has no interval and gives "partly" at most. A run that diverged is worse
+than any that did not.
 """
 
 import math
@@ -13,8 +14,6 @@ from typing import NamedTuple
 from arsg_optax.demos.reproduction.findings.results import (
     Result,
     best_accuracy_x,
-    best_loss_x,
-    best_loss_y,
     best_perplexity,
     difference,
     final_loss,
@@ -50,12 +49,19 @@ class Judge(NamedTuple):
     """How a claim is judged.
 
     Attributes:
-        needs: labels of the methods that it reads.
+        methods: labels of those that the claim is about.
+        others: labels of those that they are compared with.
         verdict: on results by label.
     """
 
-    needs: tuple[str, ...]
+    methods: tuple[str, ...]
+    others: tuple[str, ...]
     verdict: Callable[[Results], Verdict]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Labels of all that it reads."""
+        return self.methods + self.others
 
     def __call__(self, results: Results) -> Verdict:
         """The verdict on results, among which all that it needs are."""
@@ -91,7 +97,7 @@ def faster(labels: Sequence[str], than: Sequence[str], times: float) -> Judge:
         verdict = grades.pop() if len(grades) == 1 else PARTLY
         return Verdict(verdict, "; ".join(each.evidence for each in found))
 
-    return Judge((*than, *labels), judged)
+    return Judge(tuple(labels), tuple(than), judged)
 
 
 def _speed(ours: Result, theirs: Result, times: float) -> Verdict:
@@ -122,10 +128,11 @@ def beats_half(label: str, others: Sequence[str]) -> Judge:
         found = _behind(label, others, results, final_loss)
         surely = sum(each.high < 0 for each in found.values())
         maybe = sum(each.mean < 0 for each in found.values())
-        verdict = REPRODUCED if 2 * surely >= len(others) else PARTLY if maybe else NOT
+        half = len(others) / 2
+        verdict = REPRODUCED if surely >= half else PARTLY if maybe >= half else NOT
         return Verdict(verdict, _listed("final training loss", label, found))
 
-    return Judge((label, *others), judged)
+    return Judge((label,), tuple(others), judged)
 
 
 def lowest_loss(label: str, others: Sequence[str]) -> Judge:
@@ -161,28 +168,33 @@ def _smallest(
         verdict = all_below(list(found.values()), limit)
         return Verdict(verdict, _listed(what, label, found))
 
-    return Judge((label, *others), judged)
+    return Judge((label,), tuple(others), judged)
 
 
-def iterate_wins(labels: Sequence[str]) -> Judge:
-    """A judge of the iterate's smallest validation loss against the held point's."""
+def iterate_wins(labels: Sequence[str], what: str, at_x: Number, at_y: Number) -> Judge:
+    """A judge of a validation loss of the iterate against that of the held point.
+
+    Args:
+        labels: of the methods.
+        what: of the number.
+        at_x: the number at the iterate.
+        at_y: the same at the held point.
+    """
 
     def judged(results: Results) -> Verdict:
         for label in labels:
             if not results[label].finished:
                 raise NoPairError(f"no run of {label} finished")
         found = {
-            label: paired(
-                results[label].values(best_loss_x), results[label].values(best_loss_y)
-            )
+            label: paired(results[label].values(at_x), results[label].values(at_y))
             for label in labels
         }
         grades = {all_below([each]) for each in found.values()}
         verdict = grades.pop() if len(grades) == 1 else PARTLY
         listed = ", ".join(f"{label} {each.told()}" for label, each in found.items())
-        return Verdict(verdict, f"smallest validation loss, x less y: {listed}")
+        return Verdict(verdict, f"{what}, x less y: {listed}")
 
-    return Judge(tuple(labels), judged)
+    return Judge(tuple(labels), (), judged)
 
 
 def _behind(

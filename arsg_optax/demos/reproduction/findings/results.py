@@ -56,6 +56,11 @@ class Result(NamedTuple):
         return len(self.records) == self.runs
 
     @property
+    def sound(self) -> bool:
+        """Whether none of its runs diverged."""
+        return len(self.finished) == len(self.records)
+
+    @property
     def seeds(self) -> str:
         """How many of its runs finished, diverged and are missing."""
         diverged = len(self.records) - len(self.finished)
@@ -95,6 +100,16 @@ def best_loss_y(epochs: tuple[Epoch, ...]) -> float:
 def best_loss_x(epochs: tuple[Epoch, ...]) -> float:
     """The same at the own point."""
     return min(epoch.test_loss_x for epoch in epochs)
+
+
+def final_test_loss_y(epochs: tuple[Epoch, ...]) -> float:
+    """Validation loss after the last epoch, where gradients are taken."""
+    return epochs[-1].test_loss_y
+
+
+def final_test_loss_x(epochs: tuple[Epoch, ...]) -> float:
+    """The same at the own point."""
+    return epochs[-1].test_loss_x
 
 
 def best_accuracy_y(epochs: tuple[Epoch, ...]) -> float:

@@ -50,8 +50,8 @@ class Overview(NamedTuple):
         name: of the size.
         size: how much of it is run.
         results: what is recorded.
-        done: runs of fixed settings and candidates that are recorded.
-        total: all of them.
+        done: runs that are recorded.
+        total: of fixed settings, of candidates, and of what was chosen so far.
         hours: that the recorded runs took.
         machines: that ran them, each once.
     """
@@ -91,10 +91,8 @@ class Overview(NamedTuple):
 def look(experiment: Experiment, name: str, store: Store) -> Overview:
     """Reads the records of an experiment in one size."""
     size = experiment.size(name)
-    first = first_trials(experiment, size)
-    trials = {
-        trial.key(): trial for trial in first + later_trials(experiment, size, store)
-    }
+    known = first_trials(experiment, size) + later_trials(experiment, size, store)
+    trials = {trial.key(): trial for trial in known}
     found = {key: store.find(trial) for key, trial in trials.items()}
     records = [record for record in found.values() if record is not None]
     return Overview(
@@ -102,8 +100,8 @@ def look(experiment: Experiment, name: str, store: Store) -> Overview:
         name,
         size,
         find_results(experiment, size, store),
-        sum(found[trial.key()] is not None for trial in first),
-        len(first),
+        len(records),
+        len(trials),
         sum(record.seconds for record in records) / 3600,
         _machines(records),
     )

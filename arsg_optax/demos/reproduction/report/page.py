@@ -2,10 +2,11 @@
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from arsg_optax.demos.report.html import document, plain_table
+from arsg_optax.demos.reproduction.findings.claims import OWN
 from arsg_optax.demos.reproduction.findings.judges import NOT_RUN, VERDICTS
 from arsg_optax.demos.reproduction.findings.published import PUBLISHED_NUMBERS
 from arsg_optax.demos.reproduction.findings.results import (
@@ -40,13 +41,19 @@ lowest seed to the highest; full lines are this package's methods, dashed ones o
 Training loss is the mean of an epoch's minibatch losses, each before its step, as in
 the papers. Validation is at each method's own evaluation point x (the iterate of remote
 observation, the average of schedule-free and SWNTS1, the slow weights of Ranger); thin
-lines are at y, where gradients are taken. Differences are paired by seed, with 95 %
-intervals of Student's t.</p>
+lines are at y, where gradients are taken. In the tables train loss is the last epoch's
+mean, train loss x the loss over the training set after it at x (of CNN and ResNet over
+its first 10,000 images); test losses are the smallest over epochs, accuracies the best.
+Differences are paired by seed, with 95 % intervals of Student's t; "from adam" is from
+Adam with the same kind of setting, for recommended settings from Adam's published
+one.</p>
 <p class="note">"published": the paper's authors chose the setting. "grid": training
 loss chose it from the paper's grid, or, where the aim is to generalize (CIFAR-10's fine
 mode, NAMSG1, SWNTS1), accuracy on a held-out part of the training set. "recommended":
 the method's authors recommend it. "budget": chosen alike among ten candidates, for
-every method as many. "assumed": nobody tells one. What was chosen was chosen by seed 0
+every method as many, all else at its author's defaults or, of this package's methods,
+at the paper's values for the task. Where two kinds choose the same, their rows are of
+the same runs. "assumed": nobody tells one. What was chosen was chosen by seed 0
 and is reported of other seeds; validation data chose nothing.</p>
 """
 
@@ -70,9 +77,13 @@ def render(overviews: Sequence[Overview], command: str) -> str:
 
 
 def _summary(overviews: Sequence[Overview], judged: dict[str, list[Judged]]) -> str:
-    every = [counted(found) for found in judged.values()]
-    counts = {name: sum(each[name] for each in every) for name in VERDICTS}
-    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    papers, own = (
+        [
+            counted(each for each in found if (each.claim.source == OWN) is is_own)
+            for found in judged.values()
+        ]
+        for is_own in (False, True)
+    )
     rows = [
         (
             each.experiment.name,
@@ -84,7 +95,14 @@ def _summary(overviews: Sequence[Overview], judged: dict[str, list[Judged]]) -> 
         for each in overviews
     ]
     head = ("experiment", "source", "size", "runs", "hours")
-    return f"<p>Claims: {told}.</p>{_wide(plain_table(rows, head))}"
+    claims = f"Claims of the papers: {_total(papers)}. Of this package: {_total(own)}."
+    return f"<p>{claims}</p>{_wide(plain_table(rows, head))}"
+
+
+def _total(counts: Sequence[Mapping[str, int]]) -> str:
+    return ", ".join(
+        f"{sum(each[name] for each in counts)} {name}" for name in VERDICTS
+    )
 
 
 def _section(overview: Overview, judged: Sequence[Judged]) -> str:
