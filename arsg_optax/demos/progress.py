@@ -88,7 +88,9 @@ class RunProgress(BarProgress):
 
     def taken(self, trial: Trial) -> None:
         """Tells of a run that another process does."""
-        self._print(f"{trial.optimizer}: another process runs {trial.key()}")
+        self._print(
+            f"{trial.task}, {trial.optimizer}: another process runs {trial.key()}"
+        )
 
     def started(self, trial: Trial) -> None:
         """Shows what is being compiled."""
@@ -112,7 +114,7 @@ class RunProgress(BarProgress):
             f"seed {trial.seed}",
         )
         self._print(
-            f"{', '.join(filter(None, settings))}: {record.outcome}, "
+            f"{trial.task}, {', '.join(filter(None, settings))}: {record.outcome}, "
             f"train loss {last.train_loss:.4f}, "
             f"test accuracy {last.test_accuracy_x:.2%} ({record.seconds:.1f} s)"
         )
