@@ -12,9 +12,9 @@ from arsg_optax.demos.reproduction.experiments.entrants import (
     Experiment,
     Size,
 )
-from arsg_optax.demos.reproduction.runs.selection import choosable, choose
 from arsg_optax.demos.reproduction.records.store import Record, Store
 from arsg_optax.demos.reproduction.records.trial import Trial
+from arsg_optax.demos.reproduction.runs.selection import choosable, choose
 from arsg_optax.demos.tasks.settings import Settings
 
 

@@ -12,8 +12,8 @@ import jax
 
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import CheckpointError, UsageError
-from arsg_optax.demos.reproduction.records.partial import Partial
 from arsg_optax.demos.reproduction.experiments.recipes import find_method
+from arsg_optax.demos.reproduction.records.partial import Partial
 from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
 from arsg_optax.demos.reproduction.records.trial import Trial
 from arsg_optax.demos.results import score_columns
