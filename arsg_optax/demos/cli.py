@@ -56,11 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0 if arguments else 2
-    name, *rest = arguments
-    if name not in _COMMANDS:
-        known = ", ".join(_COMMANDS)
-        return _fail(2, f"unknown command {name!r}; known commands: {known}")
-    return _run(name, rest)
+    return _run(arguments[0], arguments[1:])
 
 
 def _is_installed(name: str) -> bool:
@@ -70,10 +66,16 @@ def _is_installed(name: str) -> bool:
 
 def _run(name: str, arguments: list[str]) -> int:
     try:
-        from arsg_optax.demos.errors import CheckpointError, DataError, UsageError
+        from arsg_optax.demos.errors import (
+            CheckpointError,
+            DataError,
+            UsageError,
+            find_named,
+        )
 
-        module = importlib.import_module(f"arsg_optax.demos.commands.{name}")
         try:
+            find_named(_COMMANDS, "command", name)
+            module = importlib.import_module(f"arsg_optax.demos.commands.{name}")
             return module.run(arguments)
         except UsageError as error:
             return _fail(2, str(error))

@@ -8,7 +8,7 @@ than any that did not.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from arsg_optax.demos.reproduction.findings.results import (
@@ -81,6 +81,12 @@ def all_below(differences: Sequence[Estimate], limit: float = 0.0) -> str:
     return PARTLY if maybe else NOT
 
 
+def _of_all(verdicts: Iterable[str]) -> str:
+    """The verdict on several methods: the one of each, or partly."""
+    grades = set(verdicts)
+    return grades.pop() if len(grades) == 1 else PARTLY
+
+
 def faster(labels: Sequence[str], than: Sequence[str], times: float) -> Judge:
     """A judge of methods that get to the final training loss of the best of others.
 
@@ -93,8 +99,7 @@ def faster(labels: Sequence[str], than: Sequence[str], times: float) -> Judge:
     def judged(results: Results) -> Verdict:
         best = min(than, key=lambda name: _mean_or_inf(results[name], final_loss))
         found = [_speed(results[label], results[best], times) for label in labels]
-        grades = {each.verdict for each in found}
-        verdict = grades.pop() if len(grades) == 1 else PARTLY
+        verdict = _of_all(each.verdict for each in found)
         return Verdict(verdict, "; ".join(each.evidence for each in found))
 
     return Judge(tuple(labels), tuple(than), judged)
@@ -189,8 +194,7 @@ def iterate_wins(labels: Sequence[str], what: str, at_x: Number, at_y: Number) -
             label: paired(results[label].values(at_x), results[label].values(at_y))
             for label in labels
         }
-        grades = {all_below([each]) for each in found.values()}
-        verdict = grades.pop() if len(grades) == 1 else PARTLY
+        verdict = _of_all(all_below([each]) for each in found.values())
         listed = ", ".join(f"{label} {each.told()}" for label, each in found.items())
         return Verdict(verdict, f"{what}, x less y: {listed}")
 

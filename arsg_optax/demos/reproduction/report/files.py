@@ -10,16 +10,13 @@ from arsg_optax.demos.reproduction.report.overview import Overview, verdicts
 from arsg_optax.demos.reproduction.report.parts import (
     drawn,
     figure_title,
-    reach_groups,
+    tables,
     verdict_table,
 )
 from arsg_optax.demos.reproduction.report.tables import (
-    TABLES,
     Table,
     comma_separated,
-    main_table,
     markdown,
-    reach_table,
 )
 from arsg_optax.demos.tasks import find_task
 
@@ -57,10 +54,8 @@ def contents(
         pictures: whether to draw.
     """
     found: dict[str, bytes] = {}
-    for name, kinds in TABLES.items():
-        if any(overview.of_kind(kind) for kind in kinds):
-            found |= _table(name, main_table(overview.results, kinds))
-            found |= _table(f"reach-{name}", reach_table(reach_groups(overview, kinds)))
+    for name, (main, reach) in tables(overview).items():
+        found |= _table(name, main) | _table(f"reach-{name}", reach)
     for kind in overview.kinds if pictures else ():
         title = figure_title(overview, kind)
         images = draw(overview.experiment, drawn(overview, kind), title)

@@ -24,15 +24,10 @@ from arsg_optax.demos.reproduction.report.overview import (
 from arsg_optax.demos.reproduction.report.parts import (
     drawn,
     figure_title,
-    reach_groups,
+    tables,
     verdict_table,
 )
-from arsg_optax.demos.reproduction.report.tables import (
-    TABLES,
-    Table,
-    main_table,
-    reach_table,
-)
+from arsg_optax.demos.reproduction.report.tables import Table
 
 _TITLE = "Reproductions: remote-observation momentum"
 _EXPLANATION = """
@@ -76,14 +71,7 @@ def render(overviews: Sequence[Overview], command: str) -> str:
     return document(_TITLE, "\n".join(body))
 
 
-def _summary(overviews: Sequence[Overview], judged: dict[str, list[Judged]]) -> str:
-    papers, own = (
-        [
-            counted(each for each in found if (each.claim.source == OWN) is is_own)
-            for found in judged.values()
-        ]
-        for is_own in (False, True)
-    )
+def _summary(overviews: Sequence[Overview], judged: Mapping[str, list[Judged]]) -> str:
     rows = [
         (
             each.experiment.name,
@@ -95,11 +83,17 @@ def _summary(overviews: Sequence[Overview], judged: dict[str, list[Judged]]) -> 
         for each in overviews
     ]
     head = ("experiment", "source", "size", "runs", "hours")
-    claims = f"Claims of the papers: {_total(papers)}. Of this package: {_total(own)}."
+    papers, own = _told(judged, own=False), _told(judged, own=True)
+    claims = f"Claims of the papers: {papers}. Of this package: {own}."
     return f"<p>{claims}</p>{_wide(plain_table(rows, head))}"
 
 
-def _total(counts: Sequence[Mapping[str, int]]) -> str:
+def _told(judged: Mapping[str, list[Judged]], own: bool) -> str:
+    """How many claims got each verdict, of the papers or of this package."""
+    counts = [
+        counted(each for each in found if (each.claim.source == OWN) == own)
+        for found in judged.values()
+    ]
     return ", ".join(
         f"{sum(each[name] for each in counts)} {name}" for name in VERDICTS
     )
@@ -121,11 +115,10 @@ def _section(overview: Overview, judged: Sequence[Judged]) -> str:
         parts.append(_verdict_table(rows, head))
     parts += [_figure(overview, kind) for kind in overview.kinds]
     parts.append(_numbers(overview))
-    for kinds in TABLES.values():
-        if any(overview.of_kind(kind) for kind in kinds):
-            parts.append(_dense(main_table(overview.results, kinds)))
-            parts.append("<p>Epochs until each baseline's final training loss:</p>")
-            parts.append(_html(reach_table(reach_groups(overview, kinds))))
+    for main, reach in tables(overview).values():
+        parts.append(_dense(main))
+        parts.append("<p>Epochs until each baseline's final training loss:</p>")
+        parts.append(_html(reach))
     return "\n".join(parts)
 
 

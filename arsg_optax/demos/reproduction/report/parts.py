@@ -10,7 +10,12 @@ from arsg_optax.demos.reproduction.report.overview import (
     Judged,
     Overview,
 )
-from arsg_optax.demos.reproduction.report.tables import Table
+from arsg_optax.demos.reproduction.report.tables import (
+    TABLES,
+    Table,
+    main_table,
+    reach_table,
+)
 
 
 def drawn(overview: Overview, kind: str) -> list[Result]:
@@ -28,7 +33,19 @@ def figure_title(overview: Overview, kind: str) -> str:
     return f"{overview.experiment.name}, {what}: {settings}; seeds of each: {many}"
 
 
-def reach_groups(overview: Overview, kinds: Sequence[str]) -> dict[str, list[Result]]:
+def tables(overview: Overview) -> dict[str, tuple[Table, Table]]:
+    """The main table and that of epochs, by name, where there are results."""
+    return {
+        name: (
+            main_table(overview.results, kinds),
+            reach_table(_reach_groups(overview, kinds)),
+        )
+        for name, kinds in TABLES.items()
+        if any(overview.of_kind(kind) for kind in kinds)
+    }
+
+
+def _reach_groups(overview: Overview, kinds: Sequence[str]) -> dict[str, list[Result]]:
     """What a table of epochs compares: kinds, and recommended with published."""
     wanted = [AS_AUTHORS_CHOOSE if kind == RECOMMENDED else kind for kind in kinds]
     groups = overview.groups
