@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from threading import Thread
 
 import jax
@@ -16,6 +15,7 @@ from arsg_optax.demos.reproduction.records.trial import Trial
 from arsg_optax.demos.reproduction.runs.runner import run_all, train
 from arsg_optax.demos.tasks import find_task
 from tests.demos.reproduction.observers import Told
+from tests.demos.waiting import wait_until
 
 TRIAL = Trial("digits-mlp", "arsg", 0.002, epochs=2, batch_size=64, examples=256)
 
@@ -83,10 +83,7 @@ def test_what_another_process_runs_is_waited_for(data, tmp_path):
     thread = Thread(target=work, daemon=True)
     with store.claim(trials[0]):
         thread.start()
-        deadline = time.monotonic() + 60
-        while thread.is_alive() and not told.count("finished"):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: told.count("finished") or not thread.is_alive())
         thread.join(0.2)
         assert thread.is_alive()
         assert [record.trial.seed for record in store.records()] == [1]

@@ -17,6 +17,7 @@ from arsg_optax.demos.training.logs import read_metrics
 from arsg_optax.demos.training.run import resume, train
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import Recorder, assert_same, interrupted
+from tests.demos.waiting import wait_until
 
 pytestmark = quiet_checkpoints
 
@@ -130,10 +131,8 @@ def _fill_and_train(disk: Path, leave: int) -> None:
     def fill() -> None:
         # Not while the writing threads are at it: the checkpoint that the last one
         # replaces would leave its room to the next, and so on to the end of the run.
-        deadline = time.monotonic() + 60
-        while sorted(os.listdir(run / "checkpoints")) != ["24", "30", "36"]:
-            assert time.monotonic() < deadline, os.listdir(run / "checkpoints")
-            time.sleep(0.002)
+        kept = run / "checkpoints"
+        wait_until(lambda: sorted(os.listdir(kept)) == ["24", "30", "36"])
         with contextlib.suppress(OSError), (disk / "ballast").open("wb") as file:
             while shutil.disk_usage(disk).free > leave:
                 file.write(bytes(4096))

@@ -46,11 +46,12 @@ def _experiment(
     seeds: int,
     small: Size,
     panels: tuple[str, str],
-    grids_of: str = "grids of our own, as the paper prints none",
+    of_grids: str = "",
 ) -> Experiment:
     sizes: Mapping[str, Size] = {
         "full": Size(
-            f"all of the protocol; {grids_of}",
+            "all of the protocol; grids of our own, as the paper prints none"
+            + of_grids,
             seeds,
             seeds,
             searches=True,
@@ -93,6 +94,6 @@ NAMSG_PAPER = (
             examples=10_000,
         ),
         ("NAMSG 3, left", "NAMSG 3, right"),
-        "grids of our own, as the paper prints none, in all epochs instead of 20",
+        ", in all epochs instead of 20",
     ),
 )

@@ -16,7 +16,7 @@ from arsg_optax.demos.reproduction.findings.claims import CLAIMS, Claim, judge
 from arsg_optax.demos.reproduction.findings.judges import NOT_RUN, VERDICTS, Verdict
 from arsg_optax.demos.reproduction.findings.results import Result, find_results
 from arsg_optax.demos.reproduction.records.store import Record, Store
-from arsg_optax.demos.reproduction.runs.plan import first_trials, later_trials
+from arsg_optax.demos.reproduction.runs.plan import known_trials
 
 AS_AUTHORS_CHOOSE = "authors' choices"
 KIND_TITLES = {
@@ -91,10 +91,8 @@ class Overview(NamedTuple):
 def look(experiment: Experiment, name: str, store: Store) -> Overview:
     """Reads the records of an experiment in one size."""
     size = experiment.size(name)
-    known = first_trials(experiment, size) + later_trials(experiment, size, store)
-    trials = {trial.key(): trial for trial in known}
-    found = {key: store.find(trial) for key, trial in trials.items()}
-    records = [record for record in found.values() if record is not None]
+    trials = known_trials(experiment, size, store)
+    records = [record for record in map(store.find, trials) if record is not None]
     return Overview(
         experiment,
         name,

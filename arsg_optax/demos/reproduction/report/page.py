@@ -160,8 +160,9 @@ def _html(table: Table) -> str:
 
 def _dense(table: Table) -> str:
     """Of many columns: small, and lines break before a deviation or an option."""
-    html = re.sub(r"(?<=[\w±]) (?=[\d+-])", "\u00a0", _html(table))
-    return f'<div class="dense">{html}</div>'
+    whole = re.compile(r"(?<=[\w±]) (?=[\d+-])")
+    rows = [tuple(whole.sub("\u00a0", cell) for cell in row) for row in table]
+    return f'<div class="dense">{_html(rows)}</div>'
 
 
 def _wide(table: str) -> str:

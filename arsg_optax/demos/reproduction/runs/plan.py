@@ -114,6 +114,12 @@ def later_trials(experiment: Experiment, size: Size, store: Store) -> list[Trial
     return _once(found)
 
 
+def known_trials(experiment: Experiment, size: Size, store: Store) -> list[Trial]:
+    """Both: all that is known so far to belong to the experiment."""
+    first = first_trials(experiment, size)
+    return _once(first + later_trials(experiment, size, store))
+
+
 def setting_of(
     experiment: Experiment, entrant: Entrant, kind: str, size: Size, store: Store
 ) -> Settings | None:
