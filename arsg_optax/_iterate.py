@@ -1,162 +1,192 @@
-"""How far the iterate lies from the held parameters, leaf by leaf.
+"""From an optimizer's state to its iterate, through the wrappers that leave steps alone.
 
-Three kinds of states move it: a remote observation, the two-point form around an
-optimizer, and inside the latter schedule-free, which evaluates at an average.
+A state with methods `observed()` and `iterate(params)` owns an observation point. A
+state with a method `constrain(point, held, moved)` keeps parameters in a set or on a
+sphere. A state with the class attribute `changes_nothing` hands updates on as they are.
+Whatever else stands around such a state, or behind it, may rescale its steps and is
+refused.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
 import optax.contrib
 
-from arsg_optax._denominators import preconditioners
 from arsg_optax._precision import compute_dtype
-from arsg_optax._state_search import (
-    Found,
+from arsg_optax._states import (
+    Path,
+    branches,
     by_path,
-    contains,
-    follows,
-    shared_prefix,
+    find_states,
+    members,
+    without_variables,
 )
 from arsg_optax.transforms.observation import RemoteObservationState
-from arsg_optax.transforms.two_point import ObserveRemotelyState
 
-# The leaves that there are, by path, and the offsets of some of them.
-Leaves = dict[str, jax.Array]
-Offsets = Callable[[Leaves], Leaves]
+Moved = frozenset[str]
+_REMEDY = (
+    "clip in front of the optimizer, put factors into the schedule of its "
+    "learning_rate, and split leaves with optax.partition around whole optimizers"
+)
 
 
-def movers(found: list[Found]) -> list[tuple[Found, Offsets]]:
-    """The states that move the iterate, outer ones first, and by how much.
+def observes(state: Any) -> bool:
+    """Whether a state owns an observation point."""
+    return callable(getattr(type(state), "iterate", None))
+
+
+def iterate_of(
+    state: Any, params: optax.Params, path: Path = ()
+) -> tuple[optax.Params, Moved]:
+    """The iterate that a state knows, and which leaves it has moved.
 
     Args:
-      found: all states of an optimizer.
+      state: of an optimizer, or of any part of one.
+      params: the tree that the state's `init` saw, with the values held now; leaves
+        outside a mask are `optax.MaskedNode`.
+      path: to the state, for messages.
 
-    Returns:
-      Pairs of a state and a function: from the point where the states before it have
-      moved the iterate, by path, to the offsets of the leaves that it moves further.
+    Raises:
+      ValueError: if something may rescale the steps of an observed optimizer, or if the
+        params are not those of the state.
     """
-    two_point = [each for each in found if isinstance(each.state, ObserveRemotelyState)]
-    moving: list[tuple[Found, Offsets]] = []
+    state = without_variables(state)
+    if observes(state):
+        return state.iterate(params), frozenset(by_path(state.observed()))
+    if isinstance(state, optax.contrib.ScheduleFreeState):
+        _check_observes_nothing(state.base_optimizer_state, path)
+        return _average(state, params), frozenset(by_path(state.z))
+    chain = members(state)
+    if chain is not None:
+        return _through_chain(chain, params, path)
+    inside = branches(state)
+    if not inside:
+        _check_observes_nothing(state, path)
+    point, moved = params, frozenset()
+    masks = isinstance(state, (optax.MaskedState, optax.PartitionState))
+    for step, inner in inside:
+        seen = _seen(inner, point) if masks else point
+        found, now = iterate_of(inner, seen, path + step)
+        point, moved = _filled(found, point) if masks else found, moved | now
+    if moved and hasattr(state, "constrain"):
+        point = state.constrain(point, params, moved)
+    return point, moved
+
+
+def _through_chain(
+    chain: list[tuple[Path, Any]], params: optax.Params, path: Path
+) -> tuple[optax.Params, Moved]:
+    point, moved = params, frozenset()
+    for step, member in chain:
+        before = moved
+        point_now, now = iterate_of(member, point, path + step)
+        if before and hasattr(type(member), "constrain"):
+            point = without_variables(member).constrain(point, params, before)
+            continue
+        if before and not _leaves_alone(member, before):
+            _refuse(member, before & now, path + step)
+        point, moved = point_now, before | now
+    return point, moved
+
+
+def _refuse(member: Any, twice: Moved, path: Path) -> None:
+    at = jax.tree_util.keystr(path)
+    if twice:
+        raise ValueError(
+            f"opt_state must hold one observation per leaf, got two for "
+            f"'{min(twice)}', the second at '{at}'; chain a single one, or split the "
+            "leaves between them with optax.partition."
+        )
+    raise ValueError(
+        "opt_state must hold nothing behind an observed optimizer that could rescale "
+        f"its steps, got {type(member).__name__} at '{at}'; {_REMEDY}."
+    )
+
+
+def _leaves_alone(member: Any, moved: Moved) -> bool:
+    """Whether a member of a chain provably changes no update of these leaves."""
+    if hasattr(type(member), "changes_nothing"):
+        return True
+    if isinstance(member, optax.PartitionState):
+        inner = member.inner_states.values()
+        return all(_leaves_alone(each, moved) for each in inner)
+    if isinstance(member, optax.MaskedState):
+        return _masked_out(member.inner_state) >= moved
+    chain = members(member)
+    return chain is not None and all(_leaves_alone(each, moved) for _, each in chain)
+
+
+def _masked_out(state: Any) -> Moved:
+    """The leaves that some tree inside a masked state shows to be left out."""
+    paths: set[str] = set()
+
+    def is_gap(node):
+        return isinstance(node, optax.MaskedNode)
+
+    for found in find_states(state):
+        for field in getattr(found.state, "_fields", ()):
+            tree = getattr(found.state, field)
+            leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_gap)
+            paths |= {
+                jax.tree_util.keystr(path) for path, leaf in leaves if is_gap(leaf)
+            }
+    return frozenset(paths)
+
+
+def _seen(state: Any, params: optax.Params) -> optax.Params:
+    """The parameters as an observed optimizer behind a mask sees them."""
+    inside: set[str] = set()
+    for found in find_states(state):
+        if observes(found.state):
+            inside |= by_path(found.state.observed()).keys()
+
+    def keep(path, leaf):
+        return leaf if jax.tree_util.keystr(path) in inside else optax.MaskedNode()
+
+    return jax.tree_util.tree_map_with_path(keep, params)
+
+
+def _filled(seen: optax.Params, params: optax.Params) -> optax.Params:
+    """A masked tree with its gaps filled from the whole one."""
+    found = by_path(seen)
+
+    def fill(path, leaf):
+        return found.get(jax.tree_util.keystr(path), leaf)
+
+    return jax.tree_util.tree_map_with_path(fill, params)
+
+
+def _average(state: Any, params: optax.Params) -> optax.Params:
+    """What schedule-free evaluates at, (y - (1 - b1) z) / b1."""
+    averaged = by_path(state.z)
+
+    def back(path, y):
+        z = averaged.get(jax.tree_util.keystr(path))
+        if z is None:
+            return y
+        dtype = compute_dtype(z, y)
+        share = 1 / state.b1.astype(dtype) - 1
+        moved = y.astype(dtype) + share * (y.astype(dtype) - z.astype(dtype))
+        return moved.astype(y.dtype)
+
+    return jax.tree_util.tree_map_with_path(back, params)
+
+
+def _check_observes_nothing(state: Any, path: Path) -> None:
+    """Refuses a state that hides an observation."""
+    at = jax.tree_util.keystr(path)
+    found = find_states(state)
+    if any(isinstance(each.state, RemoteObservationState) for each in found):
+        raise ValueError(
+            "opt_state must own the step of its observation, got a plain chain around "
+            f"remote_observation at '{at}', in which nothing records the step; "
+            "write {} instead."
+        )
     for each in found:
-        if isinstance(each.state, RemoteObservationState):
-            moving.append((each, lambda _, e=each: _of_observation(e, found)))
-        elif isinstance(each.state, ObserveRemotelyState):
-            moving.append((each, lambda _, e=each: _of_two_point(e.state)))
-        elif isinstance(each.state, optax.contrib.ScheduleFreeState) and any(
-            contains(outer, each) for outer in two_point
-        ):
-            _check_observes_nothing(each, found)
-            moving.append((each, lambda at, e=each: _of_schedule_free(e.state, at)))
-    return moving
-
-
-def _check_observes_nothing(schedule_free: Found, found: list[Found]) -> None:
-    observing = (RemoteObservationState, ObserveRemotelyState)
-    for each in found:
-        if contains(schedule_free, each) and isinstance(each.state, observing):
+        if observes(each.state):
             raise ValueError(
-                "opt_state must hold no observation inside schedule-free, got "
-                f"{type(each.state).__name__} at '{jax.tree_util.keystr(each.path)}'; "
-                "put arsg_optax.observe_remotely around schedule-free instead."
-            )
-
-
-def _of_two_point(state: ObserveRemotelyState) -> Leaves:
-    """-distance * u_{t-1}."""
-    return {
-        path: -state.applied_distance.astype(update.dtype) * update
-        for path, update in by_path(state.previous).items()
-    }
-
-
-def _of_schedule_free(state: Any, point: Leaves) -> Leaves:
-    """(1 / b1 - 1) (y - z), which leads from its y to its average."""
-    offsets = {}
-    for path, z in by_path(state.z).items():
-        if path in point:
-            dtype = compute_dtype(z, point[path])
-            share = (1 / state.b1.astype(dtype)) - 1
-            offsets[path] = share * (point[path].astype(dtype) - z.astype(dtype))
-    return offsets
-
-
-def _of_observation(observation: Found, found: list[Found]) -> Leaves:
-    """distance * learning_rate * mu / denominators of each leaf that is observed."""
-    rate = learning_rate_of(observation, found)
-    between = [
-        link for link in found if follows(link, observation) and link.order < rate.order
-    ]
-    denominators = [
-        by_path(link.state.denominator()) for link in preconditioners(between)
-    ]
-    state, momenta = observation.state, by_path(observation.state.mu)
-    rates, offsets = _rates(rate, len(momenta)), {}
-    for (path, momentum), leaf_rate in zip(momenta.items(), rates, strict=True):
-        divisors = [tree[path] for tree in denominators if path in tree]
-        dtype = compute_dtype(momentum, *divisors)
-        step = (state.applied_distance * leaf_rate).astype(dtype)
-        offset = step * momentum.astype(dtype)
-        for divisor in divisors:
-            offset = offset / divisor.astype(dtype)
-        offsets[path] = offset
-    return offsets
-
-
-def _rates(rate: Found, leaves: int) -> list[jax.Array]:
-    """The learning rate of each leaf; on a sphere every leaf has one of its own."""
-    if not hasattr(rate.state, "rates"):
-        return [rate.state.applied_learning_rate] * leaves
-    rates = list(rate.state.rates())
-    if len(rates) != leaves:
-        raise ValueError(
-            "opt_state must record one learning rate for every observed leaf, got "
-            f"{len(rates)} for {leaves} at '{jax.tree_util.keystr(rate.path)}'; mask "
-            "or partition whole optimizers, not the observation alone."
-        )
-    return rates
-
-
-def learning_rate_of(observation: Found, found: list[Found]) -> Found:
-    """The learning rate behind an observation that shares the longest path with it."""
-    rates = [
-        (len(shared_prefix(observation, other)), other)
-        for other in found
-        if hasattr(other.state, "applied_learning_rate") and follows(other, observation)
-    ]
-    if not rates:
-        raise ValueError(
-            "opt_state must record the learning rate behind an observation, got none "
-            f"for the one at '{jax.tree_util.keystr(observation.path)}'; end the chain "
-            "with arsg_optax.scale_by_learning_rate instead of Optax's."
-        )
-    longest = max(length for length, _ in rates)
-    nearest = [rate for length, rate in rates if length == longest]
-    if len(nearest) > 1:
-        raise ValueError(
-            "opt_state must record one learning rate behind an observation, got "
-            f"{len(nearest)} for the one at "
-            f"'{jax.tree_util.keystr(observation.path)}'; put all factors into one "
-            "arsg_optax.scale_by_learning_rate, and partition whole optimizers, not "
-            "learning rates alone."
-        )
-    _check_reaches_all_leaves(nearest[0], observation, found)
-    return nearest[0]
-
-
-def _check_reaches_all_leaves(
-    rate: Found, observation: Found, found: list[Found]
-) -> None:
-    """Refuses a rate inside a mask that the observation is outside of."""
-    shared = len(shared_prefix(rate, observation))
-    for wrapper in found:
-        masks = isinstance(wrapper.state, optax.MaskedState)
-        if masks and contains(wrapper, rate) and len(wrapper.path) >= shared:
-            raise ValueError(
-                "opt_state must record a learning rate for every leaf of an "
-                "observation, got a masked one for the one at "
-                f"'{jax.tree_util.keystr(observation.path)}'; mask or partition whole "
-                "optimizers, not learning rates alone."
+                "opt_state must hold an observed optimizer only inside wrappers that "
+                f"leave its steps alone, got {type(state).__name__} at '{at}' around "
+                f"one; {_REMEDY}."
             )

@@ -292,3 +292,12 @@ def check_loss(value: Any, why: str, instead: str = "") -> jax.Array:
             f"{loss.dtype}; pass the mean loss of the batch."
         )
     return loss
+
+
+def check(name, value):  # SHIM
+    {"b1": lambda v: check_decay("b1", v), "learning_rate": check_learning_rate, "weight_decay": check_weight_decay, "observation": check_observation, "distance": check_distance}[name](value)
+
+
+def check_flag(name, value):  # SHIM
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._state_search import find_states
+from arsg_optax._states import find_states
 
 Wrappable = optax.GradientTransformation | optax.MultiSteps
 

@@ -5,7 +5,7 @@ from typing import Any
 import chex
 import optax
 
-from arsg_optax.optimizers._decay import Mask, decoupled_decay
+from arsg_optax.transforms._decay import Mask, decoupled_decay
 from arsg_optax.transforms.combining import chain_on_gradient
 from arsg_optax.transforms.learning_rate import scale_by_learning_rate
 from arsg_optax.transforms.resilience import scale_by_resilience

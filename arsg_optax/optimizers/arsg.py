@@ -5,11 +5,9 @@ from typing import Any
 import chex
 import optax
 
-from arsg_optax.optimizers._decay import Mask, decoupled_decay
-from arsg_optax.transforms.combining import chain_on_gradient
-from arsg_optax.transforms.learning_rate import scale_by_learning_rate
-from arsg_optax.transforms.observation import remote_observation
+from arsg_optax.transforms._decay import Mask
 from arsg_optax.transforms.preconditioning import scale_by_nonincreasing_rms
+from arsg_optax.transforms.remote_chain import remote_chain
 
 
 def arsg(
@@ -17,8 +15,10 @@ def arsg(
     b1: optax.ScalarOrSchedule = 0.999,
     b2: chex.Numeric = 0.99,
     eps: chex.Numeric = 1e-8,
-    observation: optax.ScalarOrSchedule = 0.1,
+    observation: optax.ScalarOrSchedule | None = 0.1,
     *,
+    distance: optax.ScalarOrSchedule | None = None,
+    exact: bool = False,
     preconditioner: optax.GradientTransformation | None = None,
     debias: bool = False,
     weight_decay: optax.ScalarOrSchedule = 0.0,
@@ -48,8 +48,17 @@ def arsg(
           ((1-\mu_t) m_t + \mu_t g_t) / \sqrt{\hat v_t} + \gamma y_t \right)
       \end{align*}
 
-    Nothing is added to the root and nothing is bias corrected. State: three arrays a
-    parameter, twelve bytes in float32; in bfloat16 six, less than Adam's eight.
+    Nothing is added to the root and nothing is bias corrected. State: three arrays per
+    parameter, twelve bytes in float32; in bfloat16 six, less than Adam's eight. The
+    exact form needs no more.
+
+    ``eps`` is a *squared* gradient. The default 1e-8 divides like a gradient of 1e-4;
+    Adam's 1e-8, which is added to the root, acts only on gradients of that size. In a
+    large network most gradients start below 1e-4, and their elements then move by
+    :math:`10^4 \alpha_t d_t` rather than by :math:`\alpha_t`:
+    ``metrics(state, share_at_eps=True)`` measures which share of the elements still
+    stands at ``eps``. If it stays large, lower ``eps``, or take
+    ``preconditioner=scale_by_adam_rms()``.
 
     When to use it: first, where you would take Adam or AMSGrad.
 
@@ -64,6 +73,10 @@ def arsg(
         generalizes better.
       observation: observation factor, dimensionless, in [0, 1), or a schedule. 0.1
         is the paper's for all its problems, a hundred momentum steps ahead.
+      distance: observation distance in momentum steps, at least 0, or a schedule,
+        instead of ``observation``.
+      exact: the exact two-point form, whose iterate is right under every schedule, see
+        :func:`arsg_optax.remote_chain`; the default is the paper's concise form.
       preconditioner: another link instead of
         :func:`arsg_optax.scale_by_nonincreasing_rms` (generalized ARSG); ``b2``,
         ``eps`` and ``nu_dtype`` are unused then.
@@ -106,11 +119,15 @@ def arsg(
     """
     if preconditioner is None:
         preconditioner = scale_by_nonincreasing_rms(b2, eps, nu_dtype=nu_dtype)
-    return optax.chain(
-        chain_on_gradient(
-            remote_observation(b1, observation, debias=debias, mu_dtype=mu_dtype),
-            preconditioner,
-        ),
-        decoupled_decay(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+    return remote_chain(
+        preconditioner,
+        learning_rate=learning_rate,
+        b1=b1,
+        observation=observation,
+        distance=distance,
+        exact=exact,
+        debias=debias,
+        weight_decay=weight_decay,
+        mask=mask,
+        mu_dtype=mu_dtype,
     )

@@ -5,9 +5,10 @@ from typing import Any
 import chex
 import optax
 
-from arsg_optax.optimizers._decay import Mask
+from arsg_optax._validation import check_boosted_observation
 from arsg_optax.optimizers.arsg import arsg
 from arsg_optax.policies.observation_boost import observation_boost
+from arsg_optax.transforms._decay import Mask
 
 
 def arsgb(
@@ -23,6 +24,7 @@ def arsgb(
     threshold: chex.Numeric = 0.005,
     confidence: chex.Numeric = 2.0,
     refractory: chex.Numeric = 1,
+    exact: bool = False,
     preconditioner: optax.GradientTransformation | None = None,
     debias: bool = False,
     weight_decay: optax.ScalarOrSchedule = 0.0,
@@ -77,6 +79,8 @@ def arsgb(
       threshold: relative decrease from window to window below which a loss is flat.
       confidence: standard errors by which the decrease must exceed the threshold.
       refractory: windows left out at the start and after a boost.
+      exact: the exact two-point form, whose iterate is right under every schedule, see
+        :func:`arsg_optax.remote_chain`; the default is the concise form.
       preconditioner: see :func:`arsg_optax.arsg`.
       debias: see :func:`arsg_optax.remote_observation`.
       weight_decay: decoupled, multiplied by the boosted learning rate.
@@ -113,12 +117,14 @@ def arsgb(
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, section 3, OBSB, and
       Algorithm 1.
     """
+    check_boosted_observation(observation, max_boosts if boost_at is None else 1)
     inner = arsg(
         learning_rate,
         b1,
         b2,
         eps,
         observation,
+        exact=exact,
         preconditioner=preconditioner,
         debias=debias,
         weight_decay=weight_decay,
@@ -128,8 +134,6 @@ def arsgb(
     )
     return observation_boost(
         inner,
-        b1=b1,
-        observation=observation,
         boost_at=boost_at,
         max_boosts=max_boosts,
         window=window,

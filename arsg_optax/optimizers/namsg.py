@@ -5,11 +5,8 @@ from typing import Any
 import chex
 import optax
 
-from arsg_optax._hyperparameters import value_at
-from arsg_optax._validation import check_decay, check_distance
-from arsg_optax.hyperparams import observation_from_distance
-from arsg_optax.optimizers._decay import Mask
 from arsg_optax.optimizers.arsg import arsg
+from arsg_optax.transforms._decay import Mask
 
 
 def namsg(
@@ -19,6 +16,7 @@ def namsg(
     eps: chex.Numeric = 1e-8,
     distance: optax.ScalarOrSchedule = 0.9,
     *,
+    exact: bool = False,
     preconditioner: optax.GradientTransformation | None = None,
     debias: bool = False,
     weight_decay: optax.ScalarOrSchedule = 0.0,
@@ -62,6 +60,9 @@ def namsg(
         ``b1 / (1 - b1)``, or a schedule: the paper's experiments raise it linearly
         from 0.9 to 3.0 over the first epoch,
         ``optax.linear_schedule(0.9, 3.0, steps_per_epoch)``.
+      exact: the exact two-point form, whose iterate is right under every schedule, see
+        :func:`arsg_optax.remote_chain`; the default is the concise form, eq. 8;
+        eq. 6 of the paper is the exact one.
       preconditioner: see :func:`arsg_optax.arsg`.
       debias: see :func:`arsg_optax.remote_observation`.
       weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
@@ -95,27 +96,18 @@ def namsg(
       Chen et al, `NAMSG: An Efficient Method for Training Neural Networks
       <https://arxiv.org/abs/1905.01422v2>`_, 2019, Algorithm 1.
     """
-    check_decay("b1", b1)
-    check_distance(distance)
     return arsg(
         learning_rate,
         b1,
         b2,
         eps,
-        _observation(distance, b1),
+        observation=None,
+        distance=distance,
+        exact=exact,
         preconditioner=preconditioner,
         debias=debias,
         weight_decay=weight_decay,
         mask=mask,
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
-    )
-
-
-def _observation(distance: optax.ScalarOrSchedule, b1: optax.ScalarOrSchedule) -> Any:
-    """The observation factor; a schedule if either argument is one."""
-    if not callable(distance) and not callable(b1):
-        return observation_from_distance(distance, b1)
-    return lambda count: observation_from_distance(
-        value_at("distance", distance, count), value_at("b1", b1, count)
     )

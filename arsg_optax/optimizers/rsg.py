@@ -4,16 +4,17 @@ from typing import Any
 
 import optax
 
-from arsg_optax.optimizers._decay import Mask, decoupled_decay
-from arsg_optax.transforms.learning_rate import scale_by_learning_rate
-from arsg_optax.transforms.observation import remote_observation
+from arsg_optax.transforms._decay import Mask
+from arsg_optax.transforms.remote_chain import remote_chain
 
 
 def rsg(
     learning_rate: optax.ScalarOrSchedule,
     b1: optax.ScalarOrSchedule = 0.999,
-    observation: optax.ScalarOrSchedule = 0.1,
+    observation: optax.ScalarOrSchedule | None = 0.1,
     *,
+    distance: optax.ScalarOrSchedule | None = None,
+    exact: bool = False,
     debias: bool = False,
     weight_decay: optax.ScalarOrSchedule = 0.0,
     mask: Mask = None,
@@ -54,6 +55,10 @@ def rsg(
       observation: observation factor, dimensionless, in [0, 1), or a schedule;
         0 is heavy ball, ``1 - b1`` Nesterov. The paper's default is 0.1 for
         ``b1=0.999``.
+      distance: observation distance in momentum steps, at least 0, or a schedule,
+        instead of ``observation``.
+      exact: the exact two-point form, whose iterate is right under every schedule, see
+        :func:`arsg_optax.remote_chain`; the default is the paper's concise form.
       debias: correct the momentum for its start at 0, see
         :func:`arsg_optax.remote_observation`.
       weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
@@ -89,8 +94,14 @@ def rsg(
       Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 3.
     """
-    return optax.chain(
-        remote_observation(b1, observation, debias=debias, mu_dtype=mu_dtype),
-        decoupled_decay(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+    return remote_chain(
+        learning_rate=learning_rate,
+        b1=b1,
+        observation=observation,
+        distance=distance,
+        exact=exact,
+        debias=debias,
+        weight_decay=weight_decay,
+        mask=mask,
+        mu_dtype=mu_dtype,
     )

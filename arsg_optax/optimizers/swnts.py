@@ -5,9 +5,9 @@ from typing import Any
 import chex
 import optax
 
-from arsg_optax.optimizers._decay import Mask
 from arsg_optax.optimizers.namsg import namsg
 from arsg_optax.policies.switch import switch_to_sgd
+from arsg_optax.transforms._decay import Mask
 from arsg_optax.transforms.preconditioning import scale_by_nonincreasing_rms
 
 
@@ -19,6 +19,7 @@ def swnts(
     distance: optax.ScalarOrSchedule = 0.9,
     *,
     switch_at: chex.Numeric,
+    exact: bool = False,
     preconditioner: optax.GradientTransformation | None = None,
     debias: bool = False,
     weight_decay: optax.ScalarOrSchedule = 0.0,
@@ -61,6 +62,8 @@ def swnts(
       eps: where the maximum of the second moment starts, see :func:`arsg_optax.arsg`.
       distance: observation distance, see :func:`arsg_optax.namsg`.
       switch_at: the update that measures c and already uses it, counted from 0.
+      exact: the exact two-point form, whose iterate is right under every schedule, see
+        :func:`arsg_optax.remote_chain`; the default is the concise form.
       preconditioner: what to switch off instead of
         :func:`arsg_optax.scale_by_nonincreasing_rms`; ``b2``, ``eps`` and
         ``nu_dtype`` are unused then.
@@ -105,6 +108,7 @@ def swnts(
         b2,
         eps,
         distance,
+        exact=exact,
         preconditioner=switch_to_sgd(preconditioner, switch_at=switch_at),
         debias=debias,
         weight_decay=weight_decay,

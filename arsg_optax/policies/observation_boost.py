@@ -7,20 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import (
-    as_scalar,
-    default_float,
-    increment,
-    scaled,
-    value_at,
-)
-from arsg_optax._iterate import learning_rate_of
-from arsg_optax._state_search import contains, find_states
+from arsg_optax._hyperparameters import default_float, increment
+from arsg_optax._states import find_states
 from arsg_optax._trees import check_real
 from arsg_optax._validation import (
-    check_boosted_observation,
     check_count,
-    check_decay,
     check_loss,
     check_nonnegative,
 )
@@ -32,10 +23,10 @@ from arsg_optax._wrapping import (
     takes_extra_args,
     where,
 )
-from arsg_optax.dynamics.regions import fastest_tau
 from arsg_optax.policies.plateau import LossWindows, empty_windows, is_flat, push
 from arsg_optax.policies.value_averaging import MeanValue, include, no_values
 from arsg_optax.transforms.observation import RemoteObservationState
+from arsg_optax.transforms.remote_chain import RemoteChainState
 from arsg_optax.transforms.two_point import ObserveRemotelyState
 
 _INSTEAD = ", or boost at a given update with boost_at"
@@ -55,8 +46,6 @@ class ObservationBoostState(NamedTuple):
 def observation_boost(
     inner: Wrappable,
     *,
-    b1: optax.ScalarOrSchedule,
-    observation: optax.ScalarOrSchedule,
     boost_at: chex.Numeric | None = None,
     max_boosts: chex.Numeric = 1,
     window: chex.Numeric = 300,
@@ -102,21 +91,17 @@ def observation_boost(
     or of 5 % of the loss; a boost within 1,000 steps after a loss turned flat in all
     of 100 runs, at the same noise (tests/policies/test_plateau.py).
 
-    The inner optimizer must hold a :func:`arsg_optax.remote_observation` (or
-    :func:`arsg_optax.observe_remotely`) and the learning rate of this package, which
-    read what this policy passes down: the extra arguments ``observation_scale`` and
-    ``learning_rate_scale``. All of them do: an optimizer beside it in an
-    :func:`optax.partition` has its learning rate scaled too, and an observation inside
-    `observe_remotely` is doubled together with the distance. An
-    :class:`optax.MultiSteps` may stand inside, then updates are counted and losses
-    averaged over accumulated batches; or around, then put
+    The inner optimizer must hold a :func:`arsg_optax.remote_chain`, as the named
+    optimizers do. It knows its own decay and factor, and computes the ratio from them
+    when this policy passes :math:`2^n` down as the extra argument
+    ``observation_boost``. Where several stand in an :func:`optax.partition`, each takes
+    the ratio of its own values; an optimizer without an observation beside them keeps
+    its rate. An :class:`optax.MultiSteps` may stand inside, then updates are counted and
+    losses averaged over accumulated batches; or around, then put
     :func:`arsg_optax.average_value` around it, or it sees the last batch only.
 
     Args:
       inner: the optimizer to boost.
-      b1: its momentum decay, for the ratio: in [0, 1), or the same schedule.
-      observation: its observation factor before any boost, or the same schedule;
-        above 0, and below 1 after all boosts.
       boost_at: update to boost at, a whole number, or None for automatic boosts.
       max_boosts: most automatic boosts, at least 1; ``boost_at`` does one.
       window: steps in a window, at least 8, rounded down to a multiple of 8. From
@@ -137,7 +122,10 @@ def observation_boost(
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, section 3, OBSB. The paper
       does not say when a loss is flat: the rule and its values are our choice.
     """
-    _check(b1, observation, boost_at, max_boosts, window)
+    if boost_at is not None:
+        check_count("boost_at", boost_at, "updates are counted from 0.")
+    check_count("max_boosts", max_boosts, "1 is the paper's.", least=1)
+    check_count("window", window, "300 is the default.", least=8)
     check_nonnegative("threshold", threshold, "0.005 is the default, half a percent.")
     check_nonnegative("confidence", confidence, "2.0 is the default.")
     check_count("refractory", refractory, "it counts windows.")
@@ -173,21 +161,12 @@ def observation_boost(
         params=None,
         *,
         value=None,
-        observation_scale=None,
-        learning_rate_scale=None,
         **extra_args,
     ):
         boosts, pending, windows = state.boosts, state.pending, state.windows
         if not automatic:
             due = state.count >= jnp.asarray(boost_at).astype(jnp.int32)
             boosts = due.astype(jnp.int32)
-        beta = value_at("b1", b1, state.count)
-        factor = value_at("observation", observation, state.count)
-        factor = as_scalar(scaled(factor, observation_scale))
-        scale = jnp.ldexp(jnp.ones([], default_float()), boosts)
-        # Where a schedule has raised the factor, another doubling may be too many.
-        scale = jnp.where(scale * factor < 1, scale, 1)
-        ratio = fastest_tau(beta, scale * factor) / fastest_tau(beta, factor)
         if value is not None:
             extra_args["value"] = value
         updates, inner_state = inner.update(
@@ -195,14 +174,13 @@ def observation_boost(
             state.inner_state,
             params,
             **extra_args,
-            observation_scale=scaled(scale, observation_scale),
-            learning_rate_scale=scaled(ratio, learning_rate_scale),
+            observation_boost=jnp.ldexp(jnp.ones([], default_float()), boosts),
         )
         stepped = has_stepped(state.inner_state, inner_state)
         if automatic:
             loss = check_loss(value, "an automatic observation boost watches", _INSTEAD)
             accepted = has_accepted(state.inner_state, inner_state)
-            possible = 2 * scale * factor < 1
+            possible = _can_double(inner_state)
             boosts, pending, windows = watch(state, loss, accepted, stepped, possible)
         return updates, ObservationBoostState(
             count=jnp.where(stepped, increment(state.count), state.count),
@@ -215,16 +193,6 @@ def observation_boost(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _check(b1, observation, boost_at, max_boosts, window) -> None:
-    check_decay("b1", b1)
-    if boost_at is not None:
-        check_count("boost_at", boost_at, "updates are counted from 0.")
-    check_count("max_boosts", max_boosts, "1 is the paper's.", least=1)
-    check_count("window", window, "300 is the default.", least=8)
-    boosts = max_boosts if boost_at is None else 1
-    check_boosted_observation(observation, boosts)
-
-
 def _check_takes_scales(inner: Wrappable) -> None:
     if not takes_extra_args(inner):
         raise ValueError(
@@ -233,23 +201,28 @@ def _check_takes_scales(inner: Wrappable) -> None:
         )
 
 
+def _chains(inner_state: optax.OptState) -> list[RemoteChainState]:
+    states = (each.state for each in find_states(inner_state))
+    return [state for state in states if isinstance(state, RemoteChainState)]
+
+
 def _check_can_be_boosted(inner_state: optax.OptState) -> None:
-    """Every observation needs a rate that reads the scale."""
-    found = find_states(inner_state)
-    observed = 0
-    for each in found:
-        if isinstance(each.state, RemoteObservationState):
-            observed += 1
-            learning_rate_of(each, found)
-        elif isinstance(each.state, ObserveRemotelyState):
-            observed += any(
-                contains(each, other) and hasattr(other.state, "applied_learning_rate")
-                for other in found
-            )
-    if not observed:
-        names = sorted({type(each.state).__name__ for each in found})
+    """Only a remote chain knows the decay and the factor that a boost starts from."""
+    others = (RemoteObservationState, ObserveRemotelyState)
+    names = [type(each.state).__name__ for each in find_states(inner_state)]
+    wrong = [
+        each for each in find_states(inner_state) if isinstance(each.state, others)
+    ]
+    if wrong or not _chains(inner_state):
         raise ValueError(
-            "inner must hold a remote observation and a learning rate of arsg_optax, "
-            f"got the states {names}; boost rsg, arsg, namsg or a chain of "
-            "arsg_optax.remote_observation and arsg_optax.scale_by_learning_rate."
+            "inner must hold its observation in a remote_chain, got the states "
+            f"{sorted(set(names))}; boost rsg, arsg, namsg or a remote_chain of your "
+            "own. With exact=True they are the two-point form, which observe_remotely "
+            "makes of any optimizer."
         )
+
+
+def _can_double(inner_state: optax.OptState) -> jax.Array:
+    """Whether every observation factor stays below 1 when it is doubled: () bool."""
+    factors = [state.applied_observation for state in _chains(inner_state)]
+    return jnp.all(2 * jnp.stack(factors) < 1)

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._denominators import known_denominator
 from arsg_optax._hyperparameters import default_float, increment
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._state_search import find_states
+from arsg_optax._states import find_states
 from arsg_optax._trees import check_real, check_updates
 from arsg_optax._validation import check_count
+from arsg_optax.transforms._links import known_denominator
 
 
 class SwitchToSgdState(NamedTuple):

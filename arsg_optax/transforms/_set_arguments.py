@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from arsg_optax._hyperparameters import as_scalar
 from arsg_optax._precision import compute_dtype
-from arsg_optax._state_search import by_path
+from arsg_optax._states import by_path
 from arsg_optax._validation import is_number
 from arsg_optax.transforms.sets import Box, HalfSpace, L2Ball, ParameterSet
 

@@ -1,4 +1,4 @@
-"""Chains on one gradient, and what `eval_params` may pass by."""
+"""Chains on one gradient, and links declared to keep the size of a step."""
 
 from typing import Any, NamedTuple
 
@@ -67,17 +67,19 @@ class DeclareElementwiseState(NamedTuple):
 
     link_state: Any
 
+    elementwise = True  # What `remote_chain` asks of a link.
+
 
 def declare_elementwise(
     link: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Lets :func:`arsg_optax.eval_params` pass by a link that it does not know.
+    """Lets :func:`arsg_optax.remote_chain` take a link that it doesn't recognise.
 
-    Between an observation and its learning rate `eval_params` refuses every link with
-    a state that may hide a preconditioner. This declares that a link only multiplies
-    each element by a factor of its own near 1, on average; the iterate is then defined
-    without that factor, as it is for :func:`arsg_optax.scale_by_resilience`. A true
-    preconditioner, whose factors are far from 1, needs a state with a method
+    `remote_chain` refuses links that do not say what they do to a step. This declares
+    that a link only multiplies each element by a factor of its own near 1, on average.
+    In the concise form the iterate is defined without that factor, as it is for
+    :func:`arsg_optax.scale_by_resilience`; the exact form stores what the link made. A
+    true preconditioner, whose factors are far from 1, needs a state with a method
     ``denominator()`` instead.
 
     Args:
@@ -88,10 +90,9 @@ def declare_elementwise(
 
     Examples:
       >>> import arsg_optax, optax
-      >>> optimizer = optax.chain(
-      ...     arsg_optax.remote_observation(),
+      >>> optimizer = arsg_optax.remote_chain(
       ...     arsg_optax.declare_elementwise(optax.add_noise(0.1, 0.55, 0)),
-      ...     arsg_optax.scale_by_learning_rate(0.1),
+      ...     learning_rate=0.1,
       ... )
     """
     link = optax.with_extra_args_support(link)

@@ -26,16 +26,19 @@ class ScaleByLearningRateState(NamedTuple):
     # named learning_rate, which optax.tree.get finds in injected hyper-parameters.
     applied_learning_rate: jax.Array
 
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        return {"learning_rate": self.applied_learning_rate}
+
 
 def scale_by_learning_rate(
     learning_rate: optax.ScalarOrSchedule, *, flip_sign: bool = True
 ) -> optax.GradientTransformationExtraArgs:
     """Multiplies updates by the negative learning rate, and records it.
 
-    As :func:`optax.scale_by_learning_rate`. :func:`arsg_optax.eval_params` reads the
-    recorded rate to find the iterate, :func:`arsg_optax.metrics` reports it. A policy
-    around the chain may pass the extra argument ``learning_rate_scale``, a () array,
-    which multiplies the rate.
+    As :func:`optax.scale_by_learning_rate`; :func:`arsg_optax.metrics` reports the
+    recorded rate. A policy around the chain may pass the extra argument
+    ``learning_rate_scale``, a () array, which multiplies the rate.
 
     Args:
       learning_rate: finite and at least 0, or a schedule of the number of updates
@@ -72,13 +75,17 @@ def scale_by_learning_rate(
         new_state = ScaleByLearningRateState(
             count=increment(state.count), applied_learning_rate=as_scalar(rate)
         )
-        steps = jax.tree.map(lambda u: _step(u, -rate), updates)
-        return cast_updates(steps, params, updates), new_state
+        return cast_updates(step(updates, -rate), params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
+def step(updates: optax.Updates, factor: float | jax.Array) -> optax.Updates:
+    """Updates times a () factor, in float32 at least."""
+    return jax.tree.map(lambda update: _times(update, factor), updates)
+
+
 @per_leaf
-def _step(update, factor):
+def _times(update, factor):
     dtype = compute_dtype(update)
     return jnp.asarray(factor, dtype) * update.astype(dtype)

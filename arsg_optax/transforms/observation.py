@@ -30,6 +30,13 @@ class RemoteObservationState(NamedTuple):
     applied_observation: jax.Array  # (), the observation factor of the last update.
     applied_distance: jax.Array  # (), the observation distance it stands for.
 
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        return {
+            "observation": self.applied_observation,
+            "distance": self.applied_distance,
+        }
+
 
 def remote_observation(
     b1: optax.ScalarOrSchedule = 0.999,
@@ -52,10 +59,14 @@ def remote_observation(
 
     A step along :math:`-d_t` moves the *observation point*, where the training
     loop holds the parameters and takes gradients. The *iterate* of plain momentum
-    lies :math:`\eta = \mu\beta/(1-\beta)` momentum steps behind it;
-    :func:`arsg_optax.eval_params` returns it. :math:`\mu = 0` is heavy ball,
-    :math:`\mu = 1-\beta` Nesterov. A policy around the chain may pass the extra
-    argument ``observation_scale``, a () array, which multiplies :math:`\mu`.
+    lies :math:`\eta = \mu\beta/(1-\beta)` momentum steps behind it.
+    :math:`\mu = 0` is heavy ball, :math:`\mu = 1-\beta` Nesterov. A policy around the
+    chain may pass the extra argument ``observation_scale``, a () array, which
+    multiplies :math:`\mu`.
+
+    In a plain :func:`optax.chain` nothing records the step that this link's direction
+    took, so :func:`arsg_optax.eval_params` refuses it. :func:`arsg_optax.remote_chain`
+    holds this momentum, the links and the step in one state, and has the iterate.
 
     Args:
       b1: decay rate of the momentum, in [0, 1), or a schedule of it.
@@ -113,9 +124,7 @@ def remote_observation(
         step = rounding_step(shared_step, state.count)
         mu = update_moment(updates, state.mu, beta)
         mu = store(mu, state.mu, step, FIRST_MOMENT)
-        direction = jax.tree.map(
-            lambda g, m: _mix(g, m, momentum_share, factor), updates, mu
-        )
+        direction = mix(updates, mu, momentum_share, factor)
         new_state = RemoteObservationState(
             count=increment(state.count),
             mu=mu,
@@ -128,8 +137,20 @@ def remote_observation(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
+def mix(
+    gradients: optax.Updates,
+    momenta: optax.Updates,
+    momentum_share: float | jax.Array,
+    gradient_share: float | jax.Array,
+) -> optax.Updates:
+    """momentum_share * momentum + gradient_share * gradient, in float32 at least."""
+    return jax.tree.map(
+        lambda g, m: _mixed(g, m, momentum_share, gradient_share), gradients, momenta
+    )
+
+
 @per_leaf
-def _mix(gradient, momentum, momentum_share, gradient_share):
+def _mixed(gradient, momentum, momentum_share, gradient_share):
     dtype = compute_dtype(gradient, momentum)
     g, m = gradient.astype(dtype), momentum.astype(dtype)
     old, new = (jnp.asarray(x, dtype) for x in (momentum_share, gradient_share))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._state_search import by_path, find_states
+from arsg_optax._states import by_path, find_states
 from arsg_optax._trees import check_real, map_updates
 from arsg_optax._wrapping import Wrappable, as_extra_args
 from arsg_optax.transforms._set_arguments import check_set, held, refreshed

@@ -1,0 +1,100 @@
+"""Decoupled weight decay: a function, and a link that calls it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._hyperparameters import increment, value_at
+from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._trees import map_updates, per_leaf
+from arsg_optax._validation import check
+
+Mask = Any | Callable[[optax.Params], Any] | None
+
+
+class DecayScheduleState(NamedTuple):
+    """State of a decay that is a schedule."""
+
+    count: jax.Array  # () int32, updates so far.
+
+
+def decoupled_decay(
+    weight_decay: optax.ScalarOrSchedule, mask: Mask
+) -> optax.GradientTransformation:
+    """Adds the decayed parameters to the updates; nothing for a static 0.0.
+
+    The link that does nothing needs no params in `update`, and its state has the
+    structure of the decay's, so that an optimizer and its
+    :func:`optax.inject_hyperparams` twin have the same inner state.
+    """
+    check("weight_decay", weight_decay)
+    if switched_off(weight_decay):
+        return optax.identity()
+
+    def init_fn(params):
+        del params
+        if callable(weight_decay):
+            return DecayScheduleState(count=jnp.zeros([], jnp.int32))
+        return optax.EmptyState()
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        count = state.count if callable(weight_decay) else 0
+        rate = value_at("weight_decay", weight_decay, count, allow_16_bits=True)
+        if callable(weight_decay):
+            state = DecayScheduleState(count=increment(state.count))
+        decayed = decay(updates, params, rate, mask)
+        return cast_updates(decayed, params, updates), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def switched_off(weight_decay: optax.ScalarOrSchedule) -> bool:
+    """Whether a decay is the number 0, so that `update` needs no params for it."""
+    return isinstance(weight_decay, (int, float)) and weight_decay == 0
+
+
+def decay(
+    updates: optax.Updates,
+    params: optax.Params | None,
+    rate: float | jax.Array,
+    mask: Mask = None,
+) -> optax.Updates:
+    """Updates plus the rate times the parameters, in float32 at least.
+
+    :func:`optax.add_decayed_weights` multiplies 16-bit parameters by a float32 rate
+    where one is injected, which strict promotion refuses, and takes schedules in newer
+    versions only.
+
+    Args:
+      updates: tree of arrays.
+      params: tree of arrays; anything where the updates hold None.
+      rate: () the decay.
+      mask: as in :func:`optax.masked`: which leaves decay; None is all of them.
+
+    Raises:
+      ValueError: if there are no params.
+    """
+    if params is None:
+        raise ValueError(
+            "params must be given to update where weight_decay is used, got None; "
+            "call update(gradients, state, params)."
+        )
+    if mask is None:
+        return map_updates(lambda u, p: _add(u, p, rate), updates, params)
+    chosen = mask(updates) if callable(mask) else mask
+
+    def masked(flag, update, param):
+        return decay(update, param, rate) if flag else update
+
+    return jax.tree.map(masked, chosen, updates, params)
+
+
+@per_leaf
+def _add(update, param, rate):
+    dtype = compute_dtype(update, param)
+    u, p, rate = (jnp.asarray(x, dtype) for x in (update, param, rate))
+    return u + rate * p

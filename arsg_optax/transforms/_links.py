@@ -1,0 +1,124 @@
+"""What a link of `remote_chain` does to a step, as its state declares.
+
+A state that divides has a method `denominator()`. One whose factors stay around 1 has
+the class attribute `elementwise`, one that makes a direction of what it gets (a sign, an
+orthogonalisation) has `makes_direction`. What a state does not declare is refused.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._precision import compute_dtype
+from arsg_optax._states import (
+    Path,
+    branches,
+    by_path,
+    divides,
+    members,
+    without_variables,
+)
+from arsg_optax.transforms._second_moment import divide
+
+# The wrappers of Optax that a link may stand in.
+_AROUND_LINKS = (
+    optax.MaskedState,
+    optax.PartitionState,
+    optax.InjectHyperparamsState,
+    optax.InjectStatefulHyperparamsState,
+)
+
+
+def _declared(states: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """The states of single links inside chains, masks and partitions."""
+    inside = members(states)
+    if inside is None and isinstance(states, _AROUND_LINKS):
+        inside = branches(states)
+    if inside is None:
+        yield path, without_variables(states)
+    for step, state in inside or ():
+        yield from _declared(state, path + step)
+
+
+def check_links(states: tuple[Any, ...]) -> None:
+    """Refuses links that do not say what they do to a step.
+
+    Raises:
+      ValueError: names the link's state, its place and the remedy.
+    """
+    declarations = ("elementwise", "makes_direction")
+    for path, state in _declared(states):
+        if divides(state) or any(hasattr(state, name) for name in declarations):
+            continue
+        raise ValueError(
+            "links must say what they do to a step, got "
+            f"{type(state).__name__} at links{jax.tree_util.keystr(path)}; use a link "
+            "of arsg_optax, give the state a method denominator() that returns what "
+            "the link divides by, or wrap a link whose factors stay around 1 in "
+            "arsg_optax.declare_elementwise. Put clipping in front of remote_chain and "
+            "a constant factor into its learning_rate. A preconditioner of Optax "
+            "averages squares of what reaches it, here a momentum: take "
+            "arsg_optax.scale_by_adam_rms and its like, which read the gradient."
+        )
+
+
+def can_be_recomputed(states: tuple[Any, ...]) -> bool:
+    """Whether the states alone say what the links make of the momentum."""
+    return all(divides(state) for _, state in _declared(states))
+
+
+def make_direction(states: tuple[Any, ...]) -> bool:
+    """Whether one of the links makes a direction of what it gets."""
+    return any(hasattr(state, "makes_direction") for _, state in _declared(states))
+
+
+def denominators(states: Any) -> list[optax.Updates]:
+    """What the links divide by: trees as the parameters, or parts of them."""
+    found = (state for _, state in _declared(states))
+    return [state.denominator() for state in found if divides(state)]
+
+
+def divided(updates: optax.Updates, states: Any) -> optax.Updates:
+    """Updates over all denominators of the links, in float32 at least.
+
+    Args:
+      updates: tree as the parameters; it comes back as it is if nothing divides.
+      states: of the links. A masked one leaves the other leaves undivided.
+    """
+    for tree in denominators(states):
+        if jax.tree.structure(tree) == jax.tree.structure(updates):
+            updates = divide(updates, tree)
+            continue
+        known = by_path(tree)
+
+        def over(path, update, known=known):
+            divisor = known.get(jax.tree_util.keystr(path))
+            return update if divisor is None else divide(update, divisor)
+
+        updates = jax.tree_util.tree_map_with_path(over, updates)
+    return updates
+
+
+def known_denominator(state: optax.OptState) -> optax.Updates:
+    """The product of all denominators in a link's state, shaped as the parameters.
+
+    Raises:
+      ValueError: if there is none, or if the link does not say what it does.
+    """
+    check_links((state,))
+    trees = denominators(state)
+    if not trees:
+        raise ValueError(
+            "preconditioner must have a state with a method denominator(), got "
+            f"{type(state).__name__}; use a preconditioner of arsg_optax."
+        )
+
+    def multiply(one, other):
+        dtype = compute_dtype(one, other)
+        return jnp.asarray(one, dtype) * jnp.asarray(other, dtype)
+
+    return functools.reduce(lambda a, b: jax.tree.map(multiply, a, b), trees)

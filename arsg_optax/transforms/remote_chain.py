@@ -1,0 +1,436 @@
+"""The combinator: momentum, observation, links, decay and step, in one state."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._hyperparameters import (
+    as_scalar,
+    default_float,
+    increment,
+    scaled,
+    value_at,
+)
+from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
+from arsg_optax._rounding import FIRST_MOMENT
+from arsg_optax._states import by_path, without_variables
+from arsg_optax._trees import check_real, check_updates, leaf_dtype, per_leaf
+from arsg_optax._validation import check, check_flag
+from arsg_optax.dynamics.regions import fastest_tau
+from arsg_optax.hyperparams import observation_from_distance
+from arsg_optax.transforms import _links
+from arsg_optax.transforms._decay import Mask, decay, switched_off
+from arsg_optax.transforms.learning_rate import step
+from arsg_optax.transforms.observation import mix
+
+_DEFAULT_OBSERVATION = 0.1
+
+
+class RemoteChainState(NamedTuple):
+    """State of :func:`remote_chain`; scalars are of the default float dtype."""
+
+    count: jax.Array  # () int32, updates so far.
+    mu: optax.Updates  # m_t, shaped as the parameters.
+    weight: jax.Array  # (), total weight of the gradients in m_t: 1 - prod(b1).
+    links: tuple[Any, ...]  # The states of the links.
+    # u_t, shaped as the parameters, where the exact form cannot compute it again of mu
+    # and links; else empty.
+    previous: optax.Updates | tuple[()]
+    # (), of the last update, 0 before the first.
+    applied_learning_rate: jax.Array
+    applied_observation: jax.Array
+    applied_distance: jax.Array
+
+    def observed(self) -> optax.Updates:
+        """A tree whose leaves are those with an observation point."""
+        return self.mu
+
+    def iterate(self, params: optax.Params) -> optax.Params:
+        r"""The iterate behind the observation point y that the training loop holds.
+
+        .. math:: x_{t+1} = y_{t+1} + \eta_t \alpha_t u_t
+
+        with :math:`u_t` the momentum over all denominators of the links, or in the exact
+        form with a link that cannot be recomputed the stored direction. In the concise
+        form links that only multiply by factors around 1 are left out.
+
+        Args:
+          params: y, the tree that the state belongs to; other leaves may stand in it.
+
+        Returns:
+          Tree as ``params``, with its shapes and dtypes.
+
+        Raises:
+          ValueError: if params do not fit the state, or if a link makes a direction
+            of what it gets and the form is concise: then no iterate is known.
+        """
+        return shifted(params, self.mu, self._offset())
+
+    def _offset(self) -> dict[str, jax.Array]:
+        state = without_variables(self)
+        if jax.tree.leaves(state.previous):
+            u = state.previous
+        elif _links.make_direction(state.links):
+            raise ValueError(
+                "links must not make a direction of the mixture whose iterate is asked "
+                "for, got one that does (a sign, an orthogonalisation): no iterate is "
+                "known there; evaluate at params, or use exact=True."
+            )
+        else:
+            u = _links.divided(state.mu, state.links)
+        ahead = state.applied_distance * state.applied_learning_rate
+        return {path: _times(leaf, ahead) for path, leaf in by_path(u).items()}
+
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        return {
+            "learning_rate": self.applied_learning_rate,
+            "observation": self.applied_observation,
+            "distance": self.applied_distance,
+        }
+
+
+def remote_chain(
+    *links: optax.GradientTransformation,
+    learning_rate: optax.ScalarOrSchedule,
+    b1: optax.ScalarOrSchedule = 0.999,
+    observation: optax.ScalarOrSchedule | None = _DEFAULT_OBSERVATION,
+    distance: optax.ScalarOrSchedule | None = None,
+    exact: bool = False,
+    debias: bool = False,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    mask: Mask = None,
+    mu_dtype: Any | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""One whole optimizer: momentum observed remotely, links, decay, learning rate.
+
+    Let :math:`g_t` be the gradient, :math:`\alpha_t` the learning rate,
+    :math:`\beta_t` and :math:`\mu_t` the arguments ``b1`` and ``observation``,
+    :math:`\eta_t = \mu_t \beta_t / (1 - \beta_t)` the distance, :math:`\gamma` the weight
+    decay, :math:`y_t` the parameters and :math:`P_t` what the links do, such as the
+    division by :math:`\sqrt{\hat v_t}`. From :math:`m_0 = 0` the concise form
+    (``exact=False``) is
+
+    .. math::
+
+      \begin{align*}
+        m_t &\leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t \\
+        y_{t+1} &\leftarrow y_t
+          - \alpha_t \left( P_t((1-\mu_t) m_t + \mu_t g_t) + \gamma y_t \right)
+      \end{align*}
+
+    and the exact form (``exact=True``) is
+
+    .. math::
+
+      \begin{align*}
+        m_t &\leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t, \qquad u_t = P_t(m_t) \\
+        x_{t+1} &\leftarrow x_t - \alpha_t u_t - \alpha_t \gamma y_t \\
+        y_{t+1} &\leftarrow x_{t+1} - \eta_t \alpha_t u_t
+      \end{align*}
+
+    Both hold :math:`y`. :func:`arsg_optax.eval_params` returns the iterate :math:`x`,
+    which carries far less gradient noise. In the exact form it is exactly the point
+    above, under every schedule; in the concise form that is so while all coefficients
+    and :math:`P_t` are constant, and otherwise a definition, which moves towards
+    :math:`y` when the learning rate falls. With constant coefficients and no links the
+    two forms are the same.
+
+    The exact form keeps no further array: :math:`x_t = y_t + \eta_{t-1}\alpha_{t-1}
+    u_{t-1}` follows from the old state. Only where a link cannot be recomputed from its
+    state (a resilience, a declared link, a direction) it stores :math:`u_t`, one array
+    per parameter. In the exact form links get :math:`m_t`, in the concise one the
+    mixture: for links that divide this is the same algorithm, for a sign or an
+    orthogonalisation it is another one. Two things to know: at learning rate 0 the exact
+    form moves :math:`y` to :math:`x`, once, and when the rate leaves 0 again :math:`y`
+    jumps ahead by :math:`(1+\eta_t)\alpha_t u_t`.
+
+    Every link gets the gradient as the extra argument ``raw_gradient``, as inside
+    :func:`arsg_optax.chain_on_gradient`, and takes its statistics from it. In masks and
+    partitions of links pass ``mask_compatible_extra_args=True``. A policy around the
+    optimizer may pass the () arrays ``observation_scale``, which multiplies the factor,
+    ``learning_rate_scale``, and ``observation_boost``, which multiplies the factor and
+    shortens the step as :func:`arsg_optax.observation_boost` describes.
+
+    State: one array per parameter and those of the links.
+
+    Args:
+      *links: transforms between momentum and decay, in order. The state of each must
+        say what it does: a method ``denominator()`` for a link that divides, the class
+        attribute ``elementwise`` for factors around 1 (see
+        :func:`arsg_optax.declare_elementwise`), ``makes_direction`` for signs and
+        orthogonalisations.
+      learning_rate: finite and at least 0, or a schedule of the number of updates so
+        far, counted from 0.
+      b1: decay rate of the momentum, in [0, 1), or a schedule.
+      observation: observation factor, dimensionless, in [0, 1), or a schedule; None
+        where ``distance`` is given.
+      distance: observation distance in momentum steps, at least 0, or a schedule,
+        instead of ``observation``. The concise form needs it below
+        ``b1 / (1 - b1)``.
+      exact: the exact form instead of the papers' concise one.
+      debias: divide the momentum's part of the direction by the total weight of its
+        gradients, see :func:`arsg_optax.remote_observation`; not in the exact form.
+      weight_decay: decoupled, multiplied by the learning rate, or a schedule. It acts
+        at :math:`y` in both forms.
+      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
+        float32 or float64; None is the parameter's dtype, but float32 at least.
+
+    Returns:
+      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
+      parameters' dtypes, or where ``update`` gets no params in those of the gradients.
+
+    Raises:
+      ValueError: if an argument is out of range or contradicts another, if a link does
+        not say what it does, or if gradients are not real floating point or do not fit
+        the state.
+
+    Examples:
+      >>> import arsg_optax, jax, jax.numpy as jnp, optax
+      >>> def f(x): return jnp.sum(x ** 2)
+      >>> solver = arsg_optax.remote_chain(
+      ...     arsg_optax.scale_by_adam_rms(b2=0.99),
+      ...     learning_rate=optax.cosine_decay_schedule(0.3, 5),
+      ...     b1=0.9,
+      ...     exact=True,
+      ... )
+      >>> params = jnp.array([1., 2., 3.])
+      >>> state = solver.init(params)
+      >>> for _ in range(5):
+      ...     updates, state = solver.update(jax.grad(f)(params), state, params)
+      ...     params = optax.apply_updates(params, updates)
+      ...     iterate = arsg_optax.eval_params(state, params)
+      ...     print(f'{f(params):.2f} {f(iterate):.2f}')
+
+    References:
+      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
+      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2 (exact) and 3 (concise),
+      Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, 2019, eq. 6.
+    """
+    _check(learning_rate, b1, observation, distance, exact, debias, weight_decay)
+    mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
+    chained = tuple(optax.with_extra_args_support(link) for link in links)
+
+    def init_fn(params):
+        check_real("params", params)
+        states = tuple(link.init(params) for link in chained)
+        _links.check_links(states)
+        stores = exact and not _links.can_be_recomputed(states)
+        return RemoteChainState(
+            count=jnp.zeros([], jnp.int32),
+            mu=moments_like(params, mu_dtype),
+            weight=jnp.zeros([], default_float()),
+            links=states,
+            previous=moments_like(params, None) if stores else (),
+            applied_learning_rate=jnp.zeros([], default_float()),
+            applied_observation=jnp.zeros([], default_float()),
+            applied_distance=jnp.zeros([], default_float()),
+        )
+
+    def coefficients(count, observation_scale, learning_rate_scale, boost):
+        """b1, observation, distance and learning rate of this update."""
+        beta = value_at("b1", b1, count)
+        rate = value_at("learning_rate", learning_rate, count, allow_16_bits=True)
+        rate = scaled(rate, learning_rate_scale)
+        if distance is None:
+            factor = value_at("observation", observation, count)
+        else:
+            ahead = value_at("distance", distance, count)
+            factor = _factor(ahead, beta, exact)
+        factor = scaled(factor, observation_scale)
+        if boost is not None:
+            boost = boost_within(factor, boost)
+            rate = rate * fastest_tau(beta, boost * factor) / fastest_tau(beta, factor)
+        if distance is None:
+            ahead = factor * beta / (1 - beta)
+        else:
+            ahead = scaled(ahead, observation_scale)
+        return beta, scaled(factor, boost), scaled(ahead, boost), rate
+
+    def through_links(updates, state, params, gradient, extra_args):
+        """What the links make of the updates, and their states."""
+        passed = {
+            **extra_args,
+            "raw_gradient": gradient,
+            # One count for all, so that a compiler sees that moments are rounded with
+            # the same random bits, see `_rounding`.
+            "shared_step": state.count,
+        }
+        states = []
+        for link, link_state in zip(chained, state.links, strict=True):
+            updates, link_state = link.update(updates, link_state, params, **passed)
+            states.append(link_state)
+        return updates, tuple(states)
+
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        observation_scale=None,
+        learning_rate_scale=None,
+        observation_boost=None,
+        **extra_args,
+    ):
+        check_updates("updates", updates, state.mu)
+        beta, factor, ahead, rate = coefficients(
+            state.count, observation_scale, learning_rate_scale, observation_boost
+        )
+        weight = beta * state.weight + (1 - beta)
+        mu = update_moment(updates, state.mu, beta)
+        mu = store(mu, state.mu, state.count, FIRST_MOMENT)
+        if exact:
+            incoming = mu
+        else:
+            share = (1 - factor) / weight if debias else 1 - factor
+            incoming = cast_updates(mix(updates, mu, share, factor), params, updates)
+        made, states = through_links(incoming, state, params, updates, extra_args)
+        new_state = RemoteChainState(
+            count=increment(state.count),
+            mu=mu,
+            weight=weight,
+            links=states,
+            previous=(),
+            applied_learning_rate=as_scalar(rate),
+            applied_observation=as_scalar(factor),
+            applied_distance=as_scalar(ahead),
+        )
+        decayed = not switched_off(weight_decay)
+        if decayed:
+            shrink = value_at(
+                "weight_decay", weight_decay, state.count, allow_16_bits=True
+            )
+        if exact:
+            steps, new_state = _two_point(state, new_state, made)
+            if decayed:
+                steps = decay(steps, params, -rate * shrink, mask)
+        else:
+            if decayed:
+                made = cast_updates(decay(made, params, shrink, mask), params, updates)
+            steps = step(made, -rate)
+        return cast_updates(steps, params, updates), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _two_point(
+    old: RemoteChainState, new: RemoteChainState, made: optax.Updates
+) -> tuple[optax.Updates, RemoteChainState]:
+    """y_{t+1} - y_t = c_{t-1} u_{t-1} - (α_t + c_t) u_t with c = η α, and the new state.
+
+    Of the moments as they are stored, so that the next update subtracts what this one
+    adds.
+    """
+    stored = bool(jax.tree.leaves(old.previous))
+    if stored:
+        before, now = old.previous, jax.tree.map(_stored, made, old.previous)
+        new = new._replace(previous=now)
+    else:
+        before = _links.divided(old.mu, old.links)
+        now = _links.divided(new.mu, new.links)
+    back = old.applied_distance * old.applied_learning_rate
+    forth = (1 + new.applied_distance) * new.applied_learning_rate
+    return jax.tree.map(lambda u, v: _move(u, v, back, forth), before, now), new
+
+
+@per_leaf
+def _move(before, now, back, forth):
+    dtype = compute_dtype(before, now)
+    u, v, back, forth = (jnp.asarray(x, dtype) for x in (before, now, back, forth))
+    return back * u - forth * v
+
+
+@per_leaf
+def _stored(update, like):
+    return update.astype(like.dtype)
+
+
+@per_leaf
+def _times(leaf, factor):
+    dtype = compute_dtype(leaf)
+    return jnp.asarray(factor, dtype) * leaf.astype(dtype)
+
+
+def shifted(
+    params: optax.Params, observed: optax.Updates, offsets: dict[str, jax.Array]
+) -> optax.Params:
+    """Parameters plus offsets, by path; other leaves stay as they are.
+
+    Args:
+      params: the parameters that a state belongs to.
+      observed: a tree of the state whose leaves are moved.
+      offsets: by the paths of those leaves, in float32 at least.
+
+    Raises:
+      ValueError: if the parameters lack one of those leaves, or it has another shape.
+    """
+    shapes = {path: jnp.shape(leaf) for path, leaf in by_path(params).items()}
+    for path, leaf in by_path(observed).items():
+        if shapes.get(path) != jnp.shape(leaf):
+            raise ValueError(
+                "params must be those that opt_state belongs to, got none of shape "
+                f"{jnp.shape(leaf)} at '{path}'; pass the parameters that the "
+                "optimizer was initialised with."
+            )
+
+    def move(path, leaf):
+        offset = offsets.get(jax.tree_util.keystr(path))
+        if offset is None:
+            return leaf
+        moved = jnp.asarray(leaf, offset.dtype) + offset
+        return moved.astype(leaf_dtype(leaf))
+
+    return jax.tree_util.tree_map_with_path(move, params)
+
+
+def boost_within(factor: float | jax.Array, boost: jax.Array) -> jax.Array:
+    """The boost where it leaves the observation factor below 1, else 1."""
+    return jnp.where(boost * as_scalar(factor) < 1, boost, jnp.ones_like(boost))
+
+
+def _factor(
+    distance: float | jax.Array, beta: float | jax.Array, exact: bool
+) -> float | jax.Array:
+    """The observation factor of a distance; the exact form allows any distance."""
+    if not exact:
+        return observation_from_distance(distance, beta)
+    if isinstance(beta, float) and beta == 0:
+        return distance * float("inf") if distance else 0.0
+    return distance * (1 - beta) / beta
+
+
+def _check(
+    learning_rate, b1, observation, distance, exact, debias, weight_decay
+) -> None:
+    check("learning_rate", learning_rate)
+    check("b1", b1)
+    check("weight_decay", weight_decay)
+    check_flag("exact", exact)
+    check_flag("debias", debias)
+    if exact and debias:
+        raise ValueError(
+            "debias must be False with exact=True, got True: the correction belongs to "
+            "the momentum's part of the mixture and has no two-point form; leave one of "
+            "them out."
+        )
+    if distance is None and observation is None:
+        raise ValueError(
+            "observation must be given where distance is not, got None for both; pass "
+            f"observation={_DEFAULT_OBSERVATION}, or a distance."
+        )
+    if distance is None:
+        check("observation", observation)
+        return
+    check("distance", distance)
+    given = isinstance(observation, (int, float)) or callable(observation)
+    if given and observation != _DEFAULT_OBSERVATION:
+        raise ValueError(
+            f"observation must be None where distance is given, got {observation!r} "
+            f"and distance={distance!r}; both say how far ahead the gradient is taken."
+        )
+    if not exact and not callable(distance) and not callable(b1):
+        observation_from_distance(distance, b1)
