@@ -55,6 +55,7 @@ from arsg_optax.transforms.rectified_rms import (
     ScaleByRectifiedRmsState,
     scale_by_rectified_rms,
 )
+from arsg_optax.transforms.remote_chain import RemoteChainState, remote_chain
 from arsg_optax.transforms.resilience import (
     ScaleByResilienceState,
     scale_by_resilience,
@@ -77,6 +78,7 @@ __all__ = [
     "ObservationBoostState",
     "ObserveRemotelyState",
     "ProjectState",
+    "RemoteChainState",
     "RemoteObservationState",
     "ScaleByAdamRmsState",
     "ScaleByLearningRateState",
@@ -103,6 +105,7 @@ __all__ = [
     "observation_boost",
     "observe_remotely",
     "project",
+    "remote_chain",
     "remote_observation",
     "rsg",
     "scale_by_adam_rms",

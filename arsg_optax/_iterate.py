@@ -20,9 +20,9 @@ from arsg_optax._states import (
     by_path,
     find_states,
     members,
+    replaced,
     without_variables,
 )
-from arsg_optax.transforms.observation import RemoteObservationState
 
 Moved = frozenset[str]
 _REMEDY = (
@@ -68,7 +68,7 @@ def iterate_of(
     for step, inner in inside:
         seen = _seen(inner, point) if masks else point
         found, now = iterate_of(inner, seen, path + step)
-        point, moved = _filled(found, point) if masks else found, moved | now
+        point, moved = replaced(point, by_path(found)) if masks else found, moved | now
     if moved and hasattr(state, "constrain"):
         point = state.constrain(point, params, moved)
     return point, moved
@@ -140,21 +140,13 @@ def _seen(state: Any, params: optax.Params) -> optax.Params:
     for found in find_states(state):
         if observes(found.state):
             inside |= by_path(found.state.observed()).keys()
+        elif isinstance(found.state, optax.contrib.ScheduleFreeState):
+            inside |= by_path(found.state.z).keys()
 
     def keep(path, leaf):
         return leaf if jax.tree_util.keystr(path) in inside else optax.MaskedNode()
 
     return jax.tree_util.tree_map_with_path(keep, params)
-
-
-def _filled(seen: optax.Params, params: optax.Params) -> optax.Params:
-    """A masked tree with its gaps filled from the whole one."""
-    found = by_path(seen)
-
-    def fill(path, leaf):
-        return found.get(jax.tree_util.keystr(path), leaf)
-
-    return jax.tree_util.tree_map_with_path(fill, params)
 
 
 def _average(state: Any, params: optax.Params) -> optax.Params:
@@ -177,12 +169,6 @@ def _check_observes_nothing(state: Any, path: Path) -> None:
     """Refuses a state that hides an observation."""
     at = jax.tree_util.keystr(path)
     found = find_states(state)
-    if any(isinstance(each.state, RemoteObservationState) for each in found):
-        raise ValueError(
-            "opt_state must own the step of its observation, got a plain chain around "
-            f"remote_observation at '{at}', in which nothing records the step; "
-            "write {} instead."
-        )
     for each in found:
         if observes(each.state):
             raise ValueError(

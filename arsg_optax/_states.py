@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 _CONTAINERS = (tuple, list, dict, OrderedDict, type(None))
@@ -129,3 +130,21 @@ def by_path(tree: Any) -> dict[str, Any]:
     """The leaves of a tree by their paths, in their order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def real_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves that can be optimized, by path: whole models hold other ones too."""
+    return {
+        path: leaf
+        for path, leaf in by_path(tree).items()
+        if jnp.issubdtype(getattr(leaf, "dtype", type(leaf)), jnp.floating)
+    }
+
+
+def replaced(tree: Any, leaves: dict[str, Any]) -> Any:
+    """The tree with the given leaves, by path, in the places of its own."""
+
+    def choose(path, leaf):
+        return leaves.get(jax.tree_util.keystr(path), leaf)
+
+    return jax.tree_util.tree_map_with_path(choose, tree)

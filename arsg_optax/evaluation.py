@@ -1,72 +1,62 @@
-"""What an optimizer state tells: the iterate to evaluate at, and the metrics."""
+"""What an optimizer state knows: the iterate to evaluate at, and the metrics."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from arsg_optax._constraints import constrained
-from arsg_optax._iterate import Leaves, movers
-from arsg_optax._state_search import Found, contains, find_states
-from arsg_optax._trees import leaf_dtype
-from arsg_optax.policies.observation_boost import ObservationBoostState
-from arsg_optax.policies.switch import SwitchToSgdState
+from arsg_optax._iterate import iterate_of, observes
+from arsg_optax._states import divides, find_states
 from arsg_optax.transforms.observation import RemoteObservationState
-from arsg_optax.transforms.oscillation import TrackOscillationState
-from arsg_optax.transforms.resilience import ScaleByResilienceState
-from arsg_optax.transforms.two_point import ObserveRemotelyState
 
 
-def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
+def eval_params(
+    opt_state: optax.OptState, params: optax.Params, *, strict: bool = False
+) -> optax.Params:
     r"""The iterate: the low-noise point to evaluate, for free.
 
     The training loop of an optimizer with remote observation holds the observation
     point :math:`y`. The iterate behind it,
 
-    .. math:: x_{t+1} = y_{t+1} + \eta_t \alpha_t m_t / \sqrt{\hat v_t},
+    .. math:: x_{t+1} = y_{t+1} + \eta_t \alpha_t u_t,
 
     moves only by the slow momentum: what the newest gradient adds to :math:`y`
-    through the factor :math:`\mu`, the second term takes away. Nothing extra is
-    stored, the state records the learning rate and distance last applied. While
-    these and the preconditioner are constant, :math:`x` is exactly the iterate of
-    the two-point form; where a schedule changes them it is a definition, and moves
-    towards :math:`y` when the learning rate drops. Early in training :math:`x` lags.
+    through the factor :math:`\mu`, the second term takes away. :math:`u_t` is the
+    momentum over what the links divide by, such as :math:`m_t / \sqrt{\hat v_t}`.
+    Nothing extra is stored. With ``exact=True`` that is the iterate of the two-point
+    form, under every schedule. In the concise form it is so while all coefficients and
+    the preconditioner are constant, and a definition where they move: it is far off
+    during a warm-up, and jumps towards :math:`y` when the learning rate drops. Early in
+    training :math:`x` lags in both forms.
 
     Around any other optimizer, :func:`arsg_optax.observe_remotely` knows its iterate
-    exactly; of schedule-free inside it, the average is returned. Where the parameters
-    are kept in a set (:func:`arsg_optax.project`) or on a sphere, :math:`x` is mapped
-    onto it; where they rest at the edge of a set, the offset's part that leads back
-    inside is left out, since the momentum there never vanishes. On a sphere with a
-    learning rate of its own, :math:`\alpha_t` is that of the leaf,
-    :math:`\alpha_t/\rho_t^2`.
+    exactly. For :func:`optax.contrib.schedule_free` the average is returned. Where the
+    parameters are kept in a set (:func:`arsg_optax.project`) or on a sphere
+    (:func:`arsg_optax.constrain_to_sphere`), :math:`x` is mapped onto it; where they
+    rest at the edge of a set, the part of the offset that leads back inside is left
+    out, since the momentum there never vanishes.
 
-    Works on the state of any nesting of ``chain``, ``masked``, ``partition``,
-    ``MultiSteps``, ``apply_if_finite`` and ``inject_hyperparams``, inside and outside
-    of ``jit``. Leaves without an observation point come back as they are, so for
-    other optimizers this is the identity. With batch norm, recompute the running
-    statistics at :math:`x` before evaluating.
-
-    Not seen, and so not accounted for, are links without a state between observation
-    and learning rate (clipping, scaling, trust ratios), links that rescale or zero
-    updates after the learning rate, and wrappers that move the parameters by something
-    other than the updates (schedule-free, mechanize). Clip before the observation, put
-    factors into the learning rate's schedule, and freeze leaves with `optax.partition`
-    around whole optimizers. A resilience behind the observation, and links that are
-    declared by :func:`arsg_optax.declare_elementwise`, are left out of the definition.
+    Works on the state of any nesting of ``chain``, ``named_chain``, ``masked``,
+    ``partition``, ``MultiSteps``, ``apply_if_finite``, ``conditionally_transform``,
+    ``lookahead`` and ``inject_hyperparams``, inside and outside of ``jit``. Leaves
+    without an observation point come back as they are, so for other optimizers this is
+    the identity. With batch norm, recompute the running statistics at :math:`x` before
+    evaluating.
 
     Args:
       opt_state: the optimizer's state after some update, or a fresh one.
       params: the parameters that belong to it, as the training loop holds them.
+      strict: raise where the state moves no leaf, instead of returning ``params``.
 
     Returns:
       Tree as ``params``, with its shapes and dtypes.
 
     Raises:
-      ValueError: if an observation has no learning rate recorded behind it or two,
-        if two observations cover one leaf, if a state between the two may hide a
-        preconditioner that is not known (a preconditioner is known by a method
-        ``denominator()`` of its state), or if ``params`` do not fit the state.
+      ValueError: if something stands around or behind an observed optimizer that could
+        rescale its steps, if two observations cover one leaf, if ``remote_observation``
+        is used in a plain chain, or if the arguments are swapped, do not fit each
+        other, or are not what their names say.
 
     Examples:
       >>> import arsg_optax, jax.numpy as jnp, optax
@@ -78,62 +68,101 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
       >>> print(params, arsg_optax.eval_params(state, params))
       [0.45 0.9 ] [0.9 1.8]
     """
+    _check_params(params)
+    _check_state(opt_state)
+    point, moved = iterate_of(opt_state, params)
+    if strict and not moved:
+        names = sorted({type(each.state).__name__ for each in find_states(opt_state)})
+        raise ValueError(
+            "opt_state must have an observation with strict=True, got one in which "
+            f"nothing moves, of the states {names}; pass the state of an optimizer with "
+            "remote observation, or strict=False for params as they are."
+        )
+    return point
+
+
+def _check_params(params: Any) -> None:
+    """Refuses a state in the place of the parameters."""
+    for found in find_states(params):
+        module, state = type(found.state).__module__.split(".")[0], found.state
+        foreign = module in ("optax", "arsg_optax") and jax.tree.leaves(state)
+        if observes(state) or (foreign and hasattr(state, "_fields")):
+            remedy = "call eval_params(opt_state, params), in this order"
+            if isinstance(state, optax.LookaheadParams):
+                remedy = "pass params.fast"
+            raise ValueError(
+                f"params must be parameters, got a {type(state).__name__}; {remedy}."
+            )
+
+
+def _check_state(opt_state: Any) -> None:
+    """Refuses states whose iterate nothing knows, though they have one."""
     found = find_states(opt_state)
-    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    held = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-    iterate: Leaves = dict(held)
-    moved_by: dict[str, Found] = {}
-    for mover, offsets in movers(found):
-        for path, offset in offsets(iterate).items():
-            _check_alone(path, mover, moved_by)
-            _check_belongs(path, offset, held)
-            moved_by[path] = mover
-            shifted = jnp.asarray(iterate[path], offset.dtype) + offset
-            iterate[path] = shifted.astype(leaf_dtype(held[path]))
-    iterate = constrained(iterate, held, frozenset(moved_by), found)
-    return jax.tree.unflatten(structure, iterate.values())
-
-
-def _check_alone(path: str, mover: Found, moved_by: dict[str, Found]) -> None:
-    """Refuses a second observation of a leaf, unless it lies inside the first."""
-    if path in moved_by and not contains(moved_by[path], mover):
+    plain = [isinstance(each.state, RemoteObservationState) for each in found]
+    if any(plain):
+        start = plain.index(True)
+        names = [_link_name(each.state) for each in found[start:]]
+        links = ", ".join(f"{name}(...)" for name in names if name)
+        call = f"remote_chain({links + ', ' if links else ''}learning_rate=..., b1=..."
+        at = jax.tree_util.keystr(found[start].path)
         raise ValueError(
-            f"opt_state must hold one observation a leaf, got two for '{path}'; chain "
-            "a single one, or split the leaves between them with optax.partition."
+            "opt_state must record the steps that its observation took, got a plain "
+            f"chain with remote_observation at '{at}'; write arsg_optax.{call}, "
+            "observation=...) in the place of the chain. It trains as the chain does."
+        )
+    if _holds_fields(opt_state):
+        raise ValueError(
+            "opt_state must be an optimizer state, got a dictionary of its fields; "
+            "restore it first: flax.serialization.from_state_dict(optimizer.init("
+            "params), saved)."
         )
 
 
-def _check_belongs(path: str, offset: jax.Array, held: dict[str, Any]) -> None:
-    if path not in held or jnp.shape(held[path]) != offset.shape:
-        raise ValueError(
-            f"params must be those that opt_state belongs to, got none of shape "
-            f"{offset.shape} at '{path}'; pass the parameters that the optimizer was "
-            "initialised with."
-        )
+def _link_name(state: Any) -> str:
+    """The transform that a link's state belongs to, or nothing for other states."""
+    if not (divides(state) or hasattr(type(state), "elementwise")):
+        return ""
+    name = type(state).__name__.removesuffix("State")
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
+def _holds_fields(tree: Any) -> bool:
+    """Whether a state was taken apart into dictionaries, as Flax does to save it."""
+    if isinstance(tree, Mapping):
+        taken_apart = "applied_distance" in tree
+        return taken_apart or any(_holds_fields(each) for each in tree.values())
+    return isinstance(tree, (tuple, list)) and any(_holds_fields(each) for each in tree)
+
+
+def metrics(
+    opt_state: optax.OptState, *, share_at_eps: bool = False
+) -> dict[str, jax.Array]:
     """The scalars that an optimizer state holds, by name.
 
     Args:
       opt_state: state of any optimizer, however nested.
+      share_at_eps: also measure how many elements of the second moment of
+        :func:`arsg_optax.scale_by_nonincreasing_rms` have never exceeded ``eps``. It
+        reads all of them once, so ask for it now and then, not in every step.
 
     Returns:
       ``learning_rate`` (last applied), ``observation`` and ``distance`` (likewise),
       ``resilience`` (likewise) and ``momentum_max`` (AdaRem's, one entry a leaf for
       scope "leaf"), ``boosts`` (done or decided, int32), ``switched`` (to SGD, bool),
       ``oscillation`` (the Q of all parameters) and ``oscillation/<path>`` (of one
-      array), each if the state holds it. Where several instances hold one, each key
-      has the instance's path as prefix, as in
-      ``inner_states/decoder/inner_state/1/learning_rate``. Before the first update the
-      values are 0.
+      array), each if the state holds it, and ``share_at_eps`` (from 0 to 1) if asked
+      for. Where several instances hold one, each key has the instance's path as prefix,
+      as in ``inner_states/decoder/inner_state/learning_rate``. Before the first update
+      the values are 0.
     """
-    held = [
-        # Flax NNX holds each array of a state in a variable, a tree of one leaf.
-        (found.path, name, jax.tree.leaves(value)[0])
-        for found in find_states(opt_state)
-        for name, value in _scalars(found.state).items()
-    ]
+    held = []
+    for found in find_states(opt_state):
+        scalars = dict(found.state.metrics()) if _reports(found.state) else {}
+        if share_at_eps and hasattr(found.state, "share_at_eps"):
+            scalars["share_at_eps"] = found.state.share_at_eps()
+        for name, value in scalars.items():
+            # Flax NNX holds each array of a state in a variable, a tree of one leaf.
+            held.append((found.path, name, jax.tree.leaves(value)[0]))
     names = [name for _, name, _ in held]
     return {
         _prefixed(path, name) if names.count(name) > 1 else name: value
@@ -141,33 +170,10 @@ def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
     }
 
 
-def _scalars(state: Any) -> dict[str, jax.Array]:
-    """What one state has to report; empty of a state that is not ours."""
-    if isinstance(state, RemoteObservationState):
-        return {
-            "observation": state.applied_observation,
-            "distance": state.applied_distance,
-        }
-    if isinstance(state, ScaleByResilienceState):
-        return {
-            "momentum_max": state.mu_max,
-            "resilience": state.applied_resilience,
-        }
-    if isinstance(state, ObserveRemotelyState):
-        return {"distance": state.applied_distance}
-    if isinstance(state, ObservationBoostState):
-        return {"boosts": state.boosts}
-    if isinstance(state, SwitchToSgdState):
-        return {"switched": state.switched}
-    if isinstance(state, TrackOscillationState):
-        by_leaf = state.oscillation_by_leaf()
-        return {
-            "oscillation": state.oscillation(),
-            **{f"oscillation/{leaf}": value for leaf, value in by_leaf.items()},
-        }
-    if hasattr(state, "applied_learning_rate"):
-        return {"learning_rate": state.applied_learning_rate}
-    return {}
+def _reports(state: Any) -> bool:
+    """Whether a state of this package has scalars worth logging."""
+    own = type(state).__module__.startswith("arsg_optax.")
+    return own and hasattr(type(state), "metrics")
 
 
 def _prefixed(path: tuple[Any, ...], name: str) -> str:

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._states import by_path, find_states
+from arsg_optax._states import by_path, find_states, real_leaves, replaced
 from arsg_optax._trees import check_real, map_updates
 from arsg_optax._wrapping import Wrappable, as_extra_args
-from arsg_optax.constraints._set_arguments import check_set, held, refreshed
+from arsg_optax.constraints._set_arguments import check_set, refreshed
+from arsg_optax.constraints._set_arguments import held as held_set
+from arsg_optax.constraints._tangents import without_inward_part
 from arsg_optax.constraints.sets import Box, ParameterSet, nearest
 from arsg_optax.transforms.resilience import (
     ScaleByResilienceState,
@@ -25,6 +27,41 @@ class ProjectState(NamedTuple):
     # the parameters for trees. `eval_params` maps the iterate onto it.
     onto: ParameterSet
     inner_state: optax.OptState
+
+    def constrain(
+        self, point: optax.Params, held: optax.Params, moved: frozenset[str]
+    ) -> optax.Params:
+        """The iterate mapped onto the set, for :func:`arsg_optax.eval_params`.
+
+        In the metric of the preconditioners inside. From an edge of the set at which
+        the parameters rest it does not lead inside. A resilience's factor is in no
+        state; as in the iterate itself, it is left out.
+
+        Args:
+          point: the iterate, of the tree that `project` sees.
+          held: the parameters, which lie in the set.
+          moved: unused; leaves that are held share the set with those that moved.
+        """
+        del moved
+        leaves, products = real_leaves(point), preconditioner_multipliers(
+            self.inner_state
+        )
+        at = [
+            jnp.asarray(y, leaves[path].dtype)
+            for path, y in by_path(held).items()
+            if path in leaves
+        ]
+        multipliers = [products.get(path) for path in leaves]
+        pairs = list(zip(at, leaves.values(), strict=True))
+        offsets = [leaf - y for y, leaf in pairs]
+        kept = without_inward_part(self.onto, at, offsets, multipliers)
+        # Where nothing is taken away the point stays as it is, bit for bit.
+        tangent = [
+            jnp.where(new == old, leaf, y + new)
+            for (y, leaf), old, new in zip(pairs, offsets, kept, strict=True)
+        ]
+        mapped = nearest(self.onto, tangent, multipliers)
+        return replaced(point, dict(zip(leaves, mapped, strict=True)))
 
 
 def project(
@@ -103,7 +140,7 @@ def project(
 
     def init_fn(params):
         check_real("params", params)
-        return ProjectState(onto=held(onto, params), inner_state=inner.init(params))
+        return ProjectState(onto=held_set(onto, params), inner_state=inner.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
         if params is None:

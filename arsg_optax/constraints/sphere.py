@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import increment
+from arsg_optax._states import real_leaves, replaced
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check_radius
 from arsg_optax.constraints import _spheres
@@ -35,6 +36,25 @@ class ConstrainToSphereState(NamedTuple):
           The arrays in their dtypes; unchanged before the first update.
         """
         return _spheres.onto_spheres(leaves, self.member, self.radius)
+
+    def constrain(
+        self, point: optax.Params, held: optax.Params, moved: frozenset[str]
+    ) -> optax.Params:
+        """The iterate mapped onto the spheres, for :func:`arsg_optax.eval_params`.
+
+        Args:
+          point: the iterate, of the tree that the link sees.
+          held: the parameters, which lie on the spheres.
+          moved: the paths of the leaves that lie elsewhere than they are held.
+        """
+        del held
+        leaves = real_leaves(point)
+        mapped = dict(
+            zip(leaves, self.onto_sphere(list(leaves.values())), strict=True)
+        )
+        if self.radius.ndim:  # Each leaf has a sphere of its own.
+            mapped = {path: mapped[path] for path in mapped if path in moved}
+        return replaced(point, mapped)
 
 
 def constrain_to_sphere(

@@ -55,6 +55,10 @@ class ScaleBySphereLearningRateState(NamedTuple):
         """
         return _spheres.onto_spheres(leaves, self.member, self.radius)
 
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        return {"learning_rate": self.applied_learning_rate}
+
     def rates(self) -> list[jax.Array]:
         """The learning rate of each leaf at the point it now holds, () arrays.
 

@@ -42,6 +42,10 @@ class ObservationBoostState(NamedTuple):
     windows: LossWindows | tuple[()]
     inner_state: optax.OptState
 
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        return {"boosts": self.boosts}
+
 
 def observation_boost(
     inner: Wrappable,

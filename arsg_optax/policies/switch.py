@@ -23,6 +23,10 @@ class SwitchToSgdState(NamedTuple):
     scale: jax.Array  # (), default float dtype: c, 0 before the switch.
     preconditioner_state: optax.OptState
 
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        return {"switched": self.switched}
+
     def denominator(self) -> optax.Updates:
         """What the last update was divided by, shaped as the parameters."""
 

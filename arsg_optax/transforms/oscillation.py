@@ -21,6 +21,8 @@ class TrackOscillationState(NamedTuple):
     path: optax.Updates  # l, the sum of |update|, shaped as the parameters.
     displacement: optax.Updates  # Signed d, the sum of the updates, likewise.
 
+    changes_nothing = True  # So it may stand behind an optimizer that is evaluated.
+
     def oscillation(self) -> jax.Array:
         """Q: the mean of q over all parameters that moved.
 
@@ -40,6 +42,14 @@ class TrackOscillationState(NamedTuple):
         return {
             jax.tree_util.keystr(path, simple=True, separator="/"): _mean_of_moved([q])
             for path, q in ratios
+        }
+
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        by_leaf = self.oscillation_by_leaf().items()
+        return {
+            "oscillation": self.oscillation(),
+            **{f"oscillation/{leaf}": value for leaf, value in by_leaf},
         }
 
     def oscillation_by_parameter(self) -> optax.Updates:

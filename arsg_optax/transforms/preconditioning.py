@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import increment, value_at
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype
 from arsg_optax._rounding import SECOND_MOMENT, rounding_step, rounds_by_count, written
@@ -24,10 +24,23 @@ class ScaleByNonincreasingRmsState(NamedTuple):
     count: jax.Array  # () int32, updates so far.
     nu: optax.Updates  # v_t, shaped as the parameters.
     nu_max: optax.Updates  # The running maximum of eps and v_1 ... v_t.
+    # (). Not named eps, which optax.tree.get finds in injected hyper-parameters.
+    applied_eps: jax.Array
 
     def denominator(self) -> optax.Updates:
         """What the last update was divided by, shaped as the parameters."""
         return jax.tree.map(root, self.nu_max)
+
+    def share_at_eps(self) -> jax.Array:
+        """Which share of all elements has never exceeded eps, from 0 to 1: ()."""
+        dtype, leaves = default_float(), jax.tree.leaves(self.nu_max)
+        eps = jnp.asarray(self.applied_eps)
+        counts = [
+            jnp.sum(leaf <= eps.astype(leaf.dtype), dtype=jnp.int32).astype(dtype)
+            for leaf in leaves
+        ]
+        elements = max(sum(leaf.size for leaf in leaves), 1)
+        return sum(counts, jnp.zeros([], dtype)) / elements
 
 
 def scale_by_nonincreasing_rms(
@@ -90,6 +103,7 @@ def scale_by_nonincreasing_rms(
             count=jnp.zeros([], jnp.int32),
             nu=moments_like(params, nu_dtype),
             nu_max=moments_like(params, nu_dtype, fill=eps),
+            applied_eps=as_scalar(eps),
         )
 
     def update_fn(
@@ -110,6 +124,7 @@ def scale_by_nonincreasing_rms(
             count=increment(state.count),
             nu=nu,
             nu_max=jax.tree.map(_larger, state.nu_max, nu),
+            applied_eps=state.applied_eps,
         )
         scaled = divide(updates, new_state.denominator())
         return cast_updates(scaled, params, updates), new_state

@@ -31,6 +31,15 @@ class ScaleByResilienceState(NamedTuple):
     applied_resilience: jax.Array
     applied_eps: jax.Array
 
+    elementwise = True  # What `remote_chain` asks of a link: factors around 1.
+
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        return {
+            "momentum_max": self.mu_max,
+            "resilience": self.applied_resilience,
+        }
+
 
 def scale_by_resilience(
     b1: optax.ScalarOrSchedule = 0.9,

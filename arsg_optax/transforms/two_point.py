@@ -13,11 +13,14 @@ from arsg_optax._hyperparameters import (
     scaled,
     value_at,
 )
+from arsg_optax._iterate import iterate_of
 from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._states import by_path
 from arsg_optax._trees import check_params, check_real, check_updates, map_updates
 from arsg_optax._validation import check_distance
 from arsg_optax._wrapping import Wrappable, as_extra_args
+from arsg_optax.transforms.remote_chain import shifted
 
 
 class ObserveRemotelyState(NamedTuple):
@@ -27,6 +30,35 @@ class ObserveRemotelyState(NamedTuple):
     previous: optax.Updates  # u_{t-1} of the inner optimizer, shaped as the parameters.
     applied_distance: jax.Array  # (), default float dtype: eta_{t-1}.
     inner_state: optax.OptState
+
+    def observed(self) -> optax.Updates:
+        """A tree whose leaves are those with an observation point."""
+        return self.previous
+
+    def iterate(self, params: optax.Params) -> optax.Params:
+        """x = y - distance * previous, or what the inner optimizer evaluates at there.
+
+        Args:
+          params: y, the tree that the state belongs to; other leaves may stand in it.
+
+        Returns:
+          Tree as ``params``, with its shapes and dtypes.
+
+        Raises:
+          ValueError: if params do not fit the state.
+        """
+        back = -jnp.asarray(self.applied_distance)
+        offsets = {
+            path: jnp.asarray(u) * back.astype(u.dtype)
+            for path, u in by_path(self.previous).items()
+        }
+        return iterate_of(
+            self.inner_state, shifted(params, self.previous, offsets)
+        )[0]
+
+    def metrics(self) -> dict[str, jax.Array]:
+        """The scalars worth logging, see :func:`arsg_optax.metrics`."""
+        return {"distance": self.applied_distance}
 
 
 def observe_remotely(
@@ -107,7 +139,7 @@ def observe_remotely(
 
     def update_fn(updates, state, params=None, **extra_args):
         check_updates("updates", updates, state.previous)
-        iterate = None if params is None else iterate_of(state, params)
+        iterate = None if params is None else inner_params(state, params)
         step, inner_state = inner.update(
             updates, state.inner_state, iterate, **extra_args
         )
@@ -133,7 +165,7 @@ def observe_remotely(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def iterate_of(state: ObserveRemotelyState, params: optax.Params) -> optax.Params:
+def inner_params(state: ObserveRemotelyState, params: optax.Params) -> optax.Params:
     """x_t = y_t - eta_{t-1} u_{t-1}, in the parameters' dtypes."""
     check_params(params, state.previous)
 

@@ -57,14 +57,13 @@ def resilient_arsg(
     observation: optax.ScalarOrSchedule = 0.1,
     resilience: optax.ScalarOrSchedule = 0.5,
 ) -> optax.GradientTransformationExtraArgs:
-    """A user's own chain of all the links."""
-    return optax.chain(
-        arsg_optax.chain_on_gradient(
-            arsg_optax.remote_observation(b1, observation),
-            arsg_optax.scale_by_nonincreasing_rms(0.99),
-            arsg_optax.scale_by_resilience(0.9, resilience),
-        ),
-        arsg_optax.scale_by_learning_rate(learning_rate),
+    """A user's own mixture of all the links."""
+    return arsg_optax.remote_chain(
+        arsg_optax.scale_by_nonincreasing_rms(0.99),
+        arsg_optax.scale_by_resilience(0.9, resilience),
+        learning_rate=learning_rate,
+        b1=b1,
+        observation=observation,
     )
 
 

@@ -17,7 +17,7 @@ FIRST = 24
 
 def _boosted(inner=None, **changes):
     inner = arsg_optax.rsg(0.1, **ARGUMENTS) if inner is None else inner
-    return arsg_optax.observation_boost(inner, **ARGUMENTS, **{**QUICK, **changes})
+    return arsg_optax.observation_boost(inner, **{**QUICK, **changes})
 
 
 def _losses(optimizer, losses, gradient=1.0):
@@ -161,21 +161,39 @@ def _counters(state):
         optax.sgd(0.1),
         arsg_optax.adarem(0.1),
         arsg_optax.observe_remotely(optax.sgd(0.1), 2.0),
+        arsg_optax.observe_remotely(arsg_optax.rsg(0.1, observation=0.0), 2.0),
+        optax.chain(
+            arsg_optax.remote_observation(), arsg_optax.scale_by_learning_rate(0.1)
+        ),
     ],
 )
 def test_what_cannot_be_boosted(inner):
-    with pytest.raises(ValueError, match="inner must hold a remote observation and"):
+    with pytest.raises(ValueError, match="inner must hold its observation in a remote"):
         _boosted(inner).init(jnp.ones(3))
 
 
-def test_every_observation_needs_a_rate_that_reads_the_scale():
-    link = arsg_optax.remote_observation(0.99, 0.05)
-    optimizer = optax.partition(
-        {"x": optax.chain(link, optax.scale(-0.1)), "y": arsg_optax.adarem(0.1)},
-        {"a": "x", "b": "y"},
-    )
-    with pytest.raises(ValueError, match="record the learning rate behind an obs"):
-        _boosted(optimizer).init({"a": jnp.ones(2), "b": jnp.ones(2)})
+def test_each_observation_takes_the_ratio_of_its_own_values():
+    values = {"slow": (0.99, 0.05), "fast": (0.9, 0.2)}
+    parts = {
+        label: arsg_optax.rsg(0.1, b1, observation)
+        for label, (b1, observation) in values.items()
+    }
+    parts["beside"] = arsg_optax.adarem(0.1)
+    labels = {"a": "slow", "b": "fast", "c": "beside"}
+    optimizer = _boosted(optax.partition(parts, labels), boost_at=0)
+    params = {name: jnp.ones(2) for name in labels}
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    found = arsg_optax.metrics(state)
+    rates = {label: 1.0 for label in parts}
+    for label, (b1, observation) in values.items():
+        rates[label] = float(dynamics.boost_ratio(b1, observation))
+    for label, ratio in rates.items():
+        (rate,) = (
+            value
+            for name, value in found.items()
+            if label in name and name.endswith("learning_rate")
+        )
+        np.testing.assert_allclose(rate, 0.1 * ratio, rtol=1e-5)
 
 
 def test_an_inner_optimizer_that_would_lose_the_scales():
@@ -221,17 +239,13 @@ def test_no_boost_takes_the_observation_to_one():
 
 def test_the_two_point_form_is_boosted_in_its_distance():
     distance = float(arsg_optax.hyperparams.distance_from_observation(0.05, 0.99))
-    two_point = arsg_optax.observe_remotely(
-        arsg_optax.rsg(0.1, 0.99, observation=0.0), distance
-    )
-    seen, _ = _losses(_boosted(two_point, boost_at=1), [0.0] * 2)
-    distances = [
-        float(value)
-        for each in seen
-        for name, value in each.items()
-        if name.endswith("distance") and float(value) > 0
-    ]
-    np.testing.assert_allclose(distances, [distance, 2 * distance], rtol=1e-5)
+    for given in ({"observation": 0.05}, {"distance": distance, "observation": None}):
+        two_point = arsg_optax.rsg(0.1, 0.99, **given, exact=True)
+        seen, _ = _losses(_boosted(two_point, boost_at=1), [0.0] * 2)
+        distances = [float(each["distance"]) for each in seen]
+        np.testing.assert_allclose(distances, [distance, 2 * distance], rtol=1e-5)
+        rates = [float(each["learning_rate"]) for each in seen]
+        np.testing.assert_allclose(rates, [0.1, 0.1 * _ratio()], rtol=1e-5)
 
 
 OUT_OF_RANGE = [
@@ -242,7 +256,6 @@ OUT_OF_RANGE = [
     ({"threshold": -0.1}, "threshold must be finite and at least 0, got -0.1"),
     ({"confidence": float("nan")}, "confidence must be finite and at least 0"),
     ({"refractory": -1}, "refractory must be a whole number"),
-    ({"max_boosts": 5}, r"observation must be in \(0, 0.03125\) before 5 boosts"),
     ({"boost_at": "now"}, "boost_at must be a number"),
     ({"window": lambda count: 8}, "window must be a number .*no schedule"),
 ]
@@ -258,3 +271,9 @@ def test_arguments_out_of_range(changes, message):
 def test_an_observation_that_cannot_be_doubled(observation):
     with pytest.raises(ValueError, match=r"observation must be in \(0, 0\.5\)"):
         arsg_optax.arsgb(0.1, observation=observation)
+
+
+def test_an_observation_that_cannot_be_doubled_as_often():
+    message = r"observation must be in \(0, 0.03125\) before 5 boosts"
+    with pytest.raises(ValueError, match=message):
+        arsg_optax.arsgb(0.1, observation=0.05, max_boosts=5)

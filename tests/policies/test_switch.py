@@ -84,10 +84,10 @@ def test_before_the_switch_it_is_the_preconditioner():
 def test_after_the_switch_it_is_rsg_at_the_measured_rate(x64):
     task = problem(2, "tree", 0.3, STEPS)
     (y, _, state), *rest = run_swnts(task)[SWITCH:]
-    switch = state[0][1]
+    (switch,) = state.links
     rate = 0.02 * float(switch.scale)
     mu = arsg_optax.hyperparams.observation_from_distance(0.9, 0.9)
-    m, shapes = task.flat(state[0][0].mu), task
+    m, shapes = task.flat(state.mu), task
     for t, (got, iterate, after) in enumerate(rest, SWITCH + 1):
         g = shapes.gradient(t, y)
         m = 0.9 * m + 0.1 * g
@@ -96,7 +96,7 @@ def test_after_the_switch_it_is_rsg_at_the_measured_rate(x64):
         np.testing.assert_allclose(iterate, y + 0.9 * rate * m, rtol=1e-10)
         # The preconditioner's state rests.
         for a, b in zip(
-            jax.tree.leaves(after[0][1].preconditioner_state),
+            jax.tree.leaves(after.links[0].preconditioner_state),
             jax.tree.leaves(switch.preconditioner_state),
             strict=True,
         ):
