@@ -10,7 +10,7 @@ import optax
 from arsg_optax._hyperparameters import increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._trees import map_updates
-from arsg_optax._validation import check_weight_decay
+from arsg_optax._validation import check
 
 Mask = Any | Callable[[optax.Params], Any] | None
 
@@ -30,7 +30,7 @@ def decoupled_decay(
     structure of the decay's, so that an optimizer and its
     :func:`optax.inject_hyperparams` twin have the same inner state.
     """
-    check_weight_decay(weight_decay)
+    check("weight_decay", weight_decay)
     static = isinstance(weight_decay, (int, float))
     link = optax.identity() if static and weight_decay == 0 else _decay(weight_decay)
     return link if mask is None else optax.masked(link, mask)
@@ -57,7 +57,7 @@ def _decay(weight_decay: optax.ScalarOrSchedule) -> optax.GradientTransformation
                 "call update(gradients, state, params)."
             )
         count = state.count if callable(weight_decay) else 0
-        rate = value_at("weight_decay", weight_decay, count, allow_16_bits=True)
+        rate = value_at("weight_decay", weight_decay, count)
         if callable(weight_decay):
             state = DecayScheduleState(count=increment(state.count))
 

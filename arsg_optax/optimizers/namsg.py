@@ -6,7 +6,7 @@ import chex
 import optax
 
 from arsg_optax._hyperparameters import value_at
-from arsg_optax._validation import check_decay, check_distance
+from arsg_optax._validation import check
 from arsg_optax.hyperparams import observation_from_distance
 from arsg_optax.optimizers._decay import Mask
 from arsg_optax.optimizers.arsg import arsg
@@ -95,8 +95,8 @@ def namsg(
       Chen et al, `NAMSG: An Efficient Method for Training Neural Networks
       <https://arxiv.org/abs/1905.01422v2>`_, 2019, Algorithm 1.
     """
-    check_decay("b1", b1)
-    check_distance(distance)
+    check("b1", b1)
+    check("distance", distance)
     return arsg(
         learning_rate,
         b1,

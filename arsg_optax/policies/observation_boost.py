@@ -17,13 +17,7 @@ from arsg_optax._hyperparameters import (
 from arsg_optax._iterate import learning_rate_of
 from arsg_optax._state_search import contains, find_states
 from arsg_optax._trees import check_real
-from arsg_optax._validation import (
-    check_boosted_observation,
-    check_count,
-    check_decay,
-    check_loss,
-    check_nonnegative,
-)
+from arsg_optax._validation import check, check_loss, check_number, is_number
 from arsg_optax._wrapping import (
     Wrappable,
     as_extra_args,
@@ -138,9 +132,9 @@ def observation_boost(
       does not say when a loss is flat: the rule and its values are our choice.
     """
     _check(b1, observation, boost_at, max_boosts, window)
-    check_nonnegative("threshold", threshold, "0.005 is the default, half a percent.")
-    check_nonnegative("confidence", confidence, "2.0 is the default.")
-    check_count("refractory", refractory, "it counts windows.")
+    check("threshold", threshold, low=0, remedy="0.005 is the default, half a percent.")
+    check("confidence", confidence)
+    check("refractory", refractory)
     _check_takes_scales(inner)
     inner, automatic = as_extra_args(inner), boost_at is None
 
@@ -216,13 +210,21 @@ def observation_boost(
 
 
 def _check(b1, observation, boost_at, max_boosts, window) -> None:
-    check_decay("b1", b1)
-    if boost_at is not None:
-        check_count("boost_at", boost_at, "updates are counted from 0.")
-    check_count("max_boosts", max_boosts, "1 is the paper's.", least=1)
-    check_count("window", window, "300 is the default.", least=8)
+    check("b1", b1)
+    check("boost_at", boost_at)
+    check("max_boosts", max_boosts)
+    check("window", window)
+    check("observation", observation)
     boosts = max_boosts if boost_at is None else 1
-    check_boosted_observation(observation, boosts)
+    if is_number(boosts):
+        check_number(
+            "observation",
+            observation,
+            0,
+            "()",
+            2.0 ** -min(float(boosts), 1000.0),
+            f"each of {boosts:g} boosts doubles it, and the result must stay below 1.",
+        )
 
 
 def _check_takes_scales(inner: Wrappable) -> None:

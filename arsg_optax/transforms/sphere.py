@@ -10,7 +10,7 @@ import optax
 
 from arsg_optax._hyperparameters import increment
 from arsg_optax._trees import check_real
-from arsg_optax._validation import check_radius
+from arsg_optax._validation import check
 from arsg_optax.transforms import _spheres
 
 
@@ -95,7 +95,7 @@ def constrain_to_sphere(
       Adaptive Gradient Method with Resilience and Momentum, section 3.4 and
       Algorithm 2.
     """
-    check_radius(radius)
+    check("radius", radius)
     _spheres.check_scope(scope)
     everywhere = True if mask is None else mask
 
