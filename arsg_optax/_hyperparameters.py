@@ -5,38 +5,39 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from arsg_optax._validation import check_hyperparameter_array
+from arsg_optax._validation import check_scheduled
 
 
 def value_at(
-    name: str,
-    hyperparameter: Any,
-    count: jax.typing.ArrayLike,
-    allow_16_bits: bool = False,
+    name: str, hyperparameter: Any, count: jax.typing.ArrayLike
 ) -> float | jax.Array:
     """The value of a hyper-parameter at an update.
 
-    A Python number stays one, so that `1 - b1` is formed in double precision
+    A Python or NumPy number stays one, so that `1 - b1` is formed in double precision
     before it meets a float32 array.
 
     Args:
       name: the argument's name, for messages.
-      hyperparameter: a number, a scalar array or a schedule of the count.
+      hyperparameter: what :func:`check` has passed: a number, a scalar array or a
+        schedule of the count.
       count: () int32, the number of updates before this one.
-      allow_16_bits: whether a 16-bit value is accepted.
 
     Returns:
       A Python float or a scalar of JAX's default float dtype.
 
     Raises:
-      ValueError: if the value is not a scalar or has 16 bits.
+      ValueError: if a schedule gives no scalar, 16 bits where those do not do, or,
+        where it can be read, a value out of range.
     """
-    value: Any = hyperparameter(count) if callable(hyperparameter) else hyperparameter
-    if isinstance(value, (int, float)):
+    value: Any = hyperparameter
+    if callable(hyperparameter):
+        value = hyperparameter(count)
+        check_scheduled(name, value, count)
+    if isinstance(value, (int, float, np.generic, np.ndarray)):
         return float(value)
-    check_hyperparameter_array(name, value, allow_16_bits)
     return as_scalar(value)
 
 

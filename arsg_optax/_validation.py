@@ -1,35 +1,137 @@
-"""Checks of hyper-parameters: each error names argument, value and remedy.
+"""Checks of arguments: each error names the argument, its value and the remedy.
 
-Only Python and NumPy numbers are compared. A traced value has no truth value,
-so under `jit`, `vmap` and `optax.inject_hyperparams` ranges go unchecked;
-dtypes and shapes are known while tracing and are always checked.
+What can be read is judged, whatever its type: Python and NumPy numbers, and arrays with
+the shape () that hold a value. A traced value holds none, so ranges go unchecked under
+`jit`, `vmap` and an injected hyper-parameter inside them; its dtype and its shape are
+known while tracing and are always checked.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-_LARGEST_COUNT = int(np.iinfo(np.int32).max)
+_MOST = int(np.iinfo(np.int32).max)
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a Python or NumPy number, which may be compared."""
-    numbers = isinstance(value, (int, float, np.number))
-    return numbers and not isinstance(value, bool)
+class Range(NamedTuple):
+    """What an argument may be: a number from `low` to `high`, and what else."""
+
+    remedy: str  # What to do instead, or what is usual.
+    low: float = 0
+    high: float = _HUGE  # The largest number of float32 stands for "finite".
+    ends: str = "[]"  # "[)" for low <= value < high, and so on.
+    schedule: bool = False  # A function of the number of updates may stand for it.
+    optional: bool = False  # None may.
+    narrow: bool = False  # 16 bits may: a relative error of 0.4 % does no harm.
+    whole: bool = False
+
+
+def _share(remedy: str, **fields: Any) -> Range:
+    return Range(remedy, high=1, ends="[)", **fields)
+
+
+def _count(remedy: str, least: int, **fields: Any) -> Range:
+    return Range(remedy, low=least, high=_MOST, whole=True, **fields)
+
+
+_DECAY = "1 - decay is the weight of the newest gradient; 0.9 to 0.999 are usual."
+_UPDATE = "updates are counted from 0."
+
+RANGES = {
+    "b1": _share(_DECAY, schedule=True),
+    "b2": _share(_DECAY),
+    "boost_at": _count(_UPDATE, 0, optional=True),
+    "confidence": Range("2.0 is the default."),
+    "distance": Range(
+        "it counts momentum steps ahead of the iterate; NAMSG uses 0.9 to 3.",
+        schedule=True,
+    ),
+    "eps": Range("1e-8 is the default; ARSG's fine mode has 1e-3.", low=_TINY),
+    "iterations": _count(
+        "each is one Hessian product of every batch; 16 is the default.", 1
+    ),
+    "learning_rate": Range(
+        "0.0 stands still; to ascend, use scale_by_learning_rate(..., "
+        "flip_sign=False).",
+        schedule=True,
+        narrow=True,
+    ),
+    "max_boosts": _count("1 is the paper's.", 1),
+    "min_steps": _count("it counts a round's updates.", 1),
+    "observation": _share(
+        "0 is heavy ball, 1 - b1 is Nesterov, 0.1 is the ARSG default; an observation "
+        "distance is converted by hyperparams.observation_from_distance.",
+        schedule=True,
+    ),
+    "radius": Range(
+        "None takes the norm that the parameters have at the first update.",
+        low=1e-12,  # Whose square float32 holds.
+        high=1e18,
+        optional=True,
+        narrow=True,
+    ),
+    "refractory": _count("it counts windows.", 0),
+    "resilience": Range(
+        "a step is multiplied by 1 - resilience to 1 + resilience; 0.999 is usual.",
+        high=1,
+        schedule=True,
+    ),
+    "samples": _count("it counts draws from the ranges.", 1),
+    "seeds": _count("it counts trainings of each candidate.", 1),
+    "sharpness": Range("50.0 is SAdam's.", low=_TINY),
+    "steps": _count("it counts updates of each training.", 1),
+    "switch_at": _count(_UPDATE, 0),
+    "threshold": Range(
+        "up to 4 the rectification is not defined; 5.0 is the default.", low=4
+    ),
+    "weight_decay": Range("0.0 switches it off.", schedule=True, narrow=True),
+    "window": _count("300 is the default.", 8),
+}
+
+
+def check(name: str, value: Any, **different: Any) -> None:
+    """Checks an argument against the row of its name in `RANGES`.
+
+    Args:
+      name: the argument's name.
+      value: what was given for it.
+      **different: fields of the row that differ for this caller.
+
+    Raises:
+      ValueError: if it is of a wrong kind, has a shape, is complex, has 16 bits where
+        those do not do, or is out of range; NaN is.
+    """
+    row = RANGES[name]._replace(**different)
+    if (row.optional and value is None) or (row.schedule and callable(value)):
+        return
+    _check_value(name, value, row)
+
+
+def check_scheduled(name: str, value: Any, count: Any) -> None:
+    """Checks what a schedule gave at an update, as :func:`check` does a number."""
+    counted = concrete(count)
+    at = "" if counted is None else f" at update {int(counted)}"
+    row = RANGES[name]._replace(schedule=False)
+    _check_value(name, value, row, f" from its schedule{at}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuses what is no bool: the string "False" would count as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}; pass a bool.")
 
 
 def check_number(
     name: str, value: Any, low: Any, ends: str, high: Any, remedy: str
 ) -> None:
-    """Raises where a Python or NumPy number leaves its range.
+    """Raises where a number leaves a range that the caller computed.
 
-    Arrays and traced values pass unread, as value or as an end: a traced value has no
-    truth value.
+    Arrays with a shape and traced values pass unread, as value or as an end.
 
     Args:
       name: the argument's name, for the message.
@@ -42,229 +144,100 @@ def check_number(
     Raises:
       ValueError: if the number is out of range or NaN.
     """
-    if not (is_number(value) and is_number(low) and is_number(high)):
+    number, least, most = (_number(each) for each in (value, low, high))
+    if number is None or least is None or most is None:
         return
-    number = float(value)
-    above = low <= number if ends[0] == "[" else low < number
-    below = number <= high if ends[1] == "]" else number < high
-    if not (above and below):  # not the converse, which NaN would pass
-        interval = f"{ends[0]}{low:.8g}, {high:.8g}{ends[1]}"
+    if not _inside(number, least, ends, most):
+        interval = f"{ends[0]}{least:.8g}, {most:.8g}{ends[1]}"
         raise ValueError(f"{name} must be in {interval}, got {value}; {remedy}")
 
 
-def _check(
-    name: str,
-    value: Any,
-    valid: Callable[[float], bool],
-    requirement: str,
-    remedy: str,
-    allow_16_bits: bool = False,
-    allow_schedule: bool = True,
-) -> None:
-    """Checks one hyper-parameter: a number, a scalar array or a schedule."""
-    if callable(value) and allow_schedule:
-        return
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.generic, np.ndarray, jax.Array)
-    ):
-        kinds = "a number, a scalar array or a schedule"
-        if not allow_schedule:
-            kinds = "a number or a scalar array (no schedule)"
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a Python or NumPy number, which may be compared."""
+    numbers = isinstance(value, (int, float, np.number))
+    return numbers and not isinstance(value, bool)
+
+
+def concrete(value: Any) -> np.ndarray | None:
+    """In float64, or None of what cannot be read while tracing or on this host."""
+    if isinstance(value, Tracer) or not getattr(value, "is_fully_addressable", True):
+        return None
+    try:
+        return np.asarray(value).astype(np.float64)
+    except OverflowError:  # A Python int beyond float64.
+        return np.asarray(math.copysign(math.inf, value))
+
+
+def _number(value: Any) -> float | None:
+    """The value of a number or of a () array, if it can be read."""
+    if not is_number(value) and getattr(value, "shape", None) != ():
+        return None
+    read = concrete(value)
+    return None if read is None else float(read)
+
+
+def _inside(number: float, low: float, ends: str, high: float) -> bool:
+    above = low <= number if ends[0] == "[" else low < number
+    below = number <= high if ends[1] == "]" else number < high
+    return above and below  # False of NaN.
+
+
+def _check_value(name: str, value: Any, row: Range, origin: str = "") -> None:
+    """Checks what is no schedule and not None; `origin` says where it came from."""
+    real = isinstance(value, (int, float, np.generic, np.ndarray, jax.Array))
+    if real and not isinstance(value, (int, float)):
+        real = _check_array(name, value, row.narrow, origin)
+    if not real or isinstance(value, bool):
+        kinds = "a number or a scalar array (no schedule)"
+        if row.schedule:
+            kinds = "a number, a scalar array or a schedule"
         raise ValueError(
-            f"{name} must be {kinds}, got {value!r}; pass for example a float."
+            f"{name} must be {kinds}, got {value!r}{origin}; pass for example a float."
         )
-    if not isinstance(value, (int, float)):
-        check_hyperparameter_array(name, value, allow_16_bits)
-    if is_number(value) and not valid(float(value)):
-        raise ValueError(f"{name} must be {requirement}, got {value!r}; {remedy}")
-
-
-def check_hyperparameter_array(
-    name: str, value: Any, allow_16_bits: bool = False
-) -> None:
-    """Refuses hyper-parameters that are no scalars or come in 16 bits.
-
-    Args:
-      name: the argument's name, for the message.
-      value: an array or tracer.
-      allow_16_bits: True where a relative error of 0.4 % does no harm.
-
-    Raises:
-      ValueError: if the shape is not () or the dtype has 16 bits, in which
-        bfloat16 turns 0.999 into 1 and float16 turns 1e-8 into 0.
-    """
-    if jnp.shape(value) != ():
+    number = _number(value)
+    if number is None:
+        return
+    inside = _inside(number, row.low, row.ends, row.high)
+    if not inside or (row.whole and number != math.floor(number)):
+        wanted = _requirement(row, number)
         raise ValueError(
-            f"{name} must be a scalar, got an array of shape {jnp.shape(value)}; "
+            f"{name} must be {wanted}, got {value!r}{origin}; {row.remedy}"
+        )
+
+
+def _check_array(name: str, value: Any, narrow: bool, origin: str) -> bool:
+    """Whether an array or a tracer is real; refused for its shape or its dtype.
+
+    In 16 bits bfloat16 turns 0.999 into 1, and float16 turns 1e-8 into 0.
+    """
+    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if shape != ():
+        raise ValueError(
+            f"{name} must be a scalar, got an array of shape {shape}{origin}; "
             "use jax.vmap to run several values at once."
         )
-    dtype = jnp.result_type(value)
     if jnp.issubdtype(dtype, jnp.complexfloating):
-        raise ValueError(f"{name} must be real, got dtype {dtype}; pass its real part.")
-    too_narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
-    if too_narrow and not allow_16_bits:
         raise ValueError(
-            f"{name} must have at least 32 bits, got dtype {dtype}: in 16 bits 0.999 "
-            "becomes 1 and 1e-8 becomes 0; pass a float32, or with injected "
+            f"{name} must be real, got dtype {dtype}{origin}; pass its real part."
+        )
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    if floating and jnp.finfo(dtype).bits < 32 and not narrow:
+        raise ValueError(
+            f"{name} must have at least 32 bits, got dtype {dtype}{origin}: in 16 bits "
+            "0.999 becomes 1 and 1e-8 becomes 0; pass a float32, or with injected "
             "hyper-parameters use "
             "inject_hyperparams(..., hyperparam_dtype=jnp.float32)."
         )
+    return floating or jnp.issubdtype(dtype, jnp.integer)
 
 
-def check_decay(name: str, value: Any, allow_schedule: bool = True) -> None:
-    """Checks a decay rate of an average: in [0, 1)."""
-    remedy = "1 - decay is the weight of the newest gradient; 0.9 to 0.999 are usual."
-    _check(
-        name,
-        value,
-        lambda v: 0 <= v < 1,
-        "in [0, 1)",
-        remedy,
-        allow_schedule=allow_schedule,
-    )
-
-
-def check_observation(value: Any) -> None:
-    """Checks an observation factor: in [0, 1)."""
-    remedy = (
-        "0 is heavy ball, 1 - b1 is Nesterov, 0.1 is the ARSG default; an observation "
-        "distance is converted by hyperparams.observation_from_distance."
-    )
-    _check("observation", value, lambda v: 0 <= v < 1, "in [0, 1)", remedy)
-
-
-def check_distance(value: Any) -> None:
-    """Checks an observation distance: finite and at least 0."""
-    remedy = "it counts momentum steps ahead of the iterate; NAMSG uses 0.9 to 3."
-    _check(
-        "distance", value, lambda v: 0 <= v < math.inf, "finite and at least 0", remedy
-    )
-
-
-def check_resilience(value: Any) -> None:
-    """Checks a resilience: in [0, 1]."""
-    remedy = "a step is multiplied by 1 - resilience to 1 + resilience; 0.999 is usual."
-    _check("resilience", value, lambda v: 0 <= v <= 1, "in [0, 1]", remedy)
-
-
-def check_eps(value: Any) -> None:
-    """Checks a positive constant that float32 must be able to hold."""
-    remedy = "1e-8 is the default; ARSG's fine mode has 1e-3."
-    _check(
-        "eps",
-        value,
-        lambda v: _TINY <= v <= _HUGE,
-        f"between {_TINY:.3g} and {_HUGE:.3g}",
-        remedy,
-        allow_schedule=False,
-    )
-
-
-def check_radius(value: Any) -> None:
-    """Checks a sphere's radius: None, or a number whose square float32 holds."""
-    if value is None:
-        return
-    remedy = "None takes the norm that the parameters have at the first update."
-    _check(
-        "radius",
-        value,
-        lambda v: 1e-12 <= v <= 1e18,
-        "between 1e-12 and 1e+18",
-        remedy,
-        allow_16_bits=True,
-        allow_schedule=False,
-    )
-
-
-def check_threshold(value: Any) -> None:
-    """Checks RAdam's smallest number of averaged gradients: finite and at least 4."""
-    _check(
-        "threshold",
-        value,
-        lambda v: 4 <= v < math.inf,
-        "finite and at least 4",
-        "up to 4 the rectification is not defined; 5.0 is the default.",
-        allow_schedule=False,
-    )
-
-
-def check_sharpness(value: Any) -> None:
-    """Checks SAdam's sharpness: positive, and float32 must be able to hold it."""
-    _check(
-        "sharpness",
-        value,
-        lambda v: _TINY <= v <= _HUGE,
-        f"between {_TINY:.3g} and {_HUGE:.3g}",
-        "50.0 is SAdam's.",
-        allow_schedule=False,
-    )
-
-
-def check_learning_rate(value: Any) -> None:
-    """Checks a learning rate: finite and at least 0; 16 bits are allowed."""
-    remedy = (
-        "0.0 stands still; to ascend, use scale_by_learning_rate(..., flip_sign=False)."
-    )
-    requirement = "finite and at least 0"
-    _check(
-        "learning_rate",
-        value,
-        lambda v: 0 <= v < math.inf,
-        requirement,
-        remedy,
-        allow_16_bits=True,
-    )
-
-
-def check_weight_decay(value: Any) -> None:
-    """Checks a decoupled weight decay: finite and at least 0."""
-    remedy = "0.0 switches it off."
-    requirement = "finite and at least 0"
-    _check(
-        "weight_decay",
-        value,
-        lambda v: 0 <= v < math.inf,
-        requirement,
-        remedy,
-        allow_16_bits=True,
-    )
-
-
-def check_count(name: str, value: Any, remedy: str, least: int = 0) -> None:
-    """Checks a number of updates or of windows: whole and at least `least`."""
-    _check(
-        name,
-        value,
-        lambda v: least <= v <= _LARGEST_COUNT and v == math.floor(v),
-        f"a whole number, at least {least} and at most {_LARGEST_COUNT}",
-        remedy,
-        allow_schedule=False,
-    )
-
-
-def check_nonnegative(name: str, value: Any, remedy: str) -> None:
-    """Checks a finite number, 0 or above."""
-    _check(
-        name,
-        value,
-        lambda v: 0 <= v < math.inf,
-        "finite and at least 0",
-        remedy,
-        allow_schedule=False,
-    )
-
-
-def check_boosted_observation(value: Any, boosts: Any) -> None:
-    """Checks an observation factor that is to be doubled some times: in (0, 2^-n)."""
-    check_observation(value)
-    if not (is_number(value) and is_number(boosts)):
-        return
-    limit = 2.0 ** -min(float(boosts), 1000.0)
-    if not 0 < value < limit:
-        raise ValueError(
-            f"observation must be in (0, {limit:.8g}) before {boosts:g} boosts, got "
-            f"{value}; each boost doubles it, and the result must stay below 1."
-        )
+def _requirement(row: Range, number: float) -> str:
+    if row.whole:
+        return f"a whole number, at least {row.low} and at most {row.high}"
+    if row.high == _HUGE:
+        most = f" and at most {_HUGE:.3g}" if _HUGE < number < math.inf else ""
+        return f"finite and at least {row.low:.3g}{most}"
+    return f"in {row.ends[0]}{row.low:.8g}, {row.high:.8g}{row.ends[1]}"
 
 
 def check_loss(value: Any, why: str, instead: str = "") -> jax.Array:
@@ -292,12 +265,3 @@ def check_loss(value: Any, why: str, instead: str = "") -> jax.Array:
             f"{loss.dtype}; pass the mean loss of the batch."
         )
     return loss
-
-
-def check(name, value):  # SHIM
-    {"b1": lambda v: check_decay("b1", v), "learning_rate": check_learning_rate, "weight_decay": check_weight_decay, "observation": check_observation, "distance": check_distance}[name](value)
-
-
-def check_flag(name, value):  # SHIM
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be True or False, got {value!r}")

@@ -134,6 +134,20 @@ def test_arrays_of_hyperparameters():
         rsg(0.1, b1=jnp.array([0.9, 0.99]))
 
 
+@pytest.mark.parametrize("value", ["False", 0, None, jnp.array(False)])
+def test_what_is_no_flag(value):
+    with pytest.raises(
+        ValueError, match=r"^debias must be True or False, got .*; pass"
+    ):
+        arsg(0.1, debias=value)
+    with pytest.raises(ValueError, match=r"^flip_sign must be True or False, got"):
+        arsg_optax.scale_by_learning_rate(0.1, flip_sign=value)
+
+
+def test_flags_of_numpy():
+    assert arsg_optax.remote_observation(debias=np.bool_(True))
+
+
 def test_scope():
     with pytest.raises(ValueError, match=r"scope must be 'tree' or 'leaf', got 'all'"):
         adarem(0.1, scope="all")

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from arsg_optax._hyperparameters import as_scalar
 from arsg_optax._precision import compute_dtype
 from arsg_optax._states import by_path
-from arsg_optax._validation import is_number
+from arsg_optax._validation import concrete, is_number
 from arsg_optax.constraints.sets import Box, HalfSpace, L2Ball, ParameterSet
 
 # What stands for None at a leaf of each tree.
@@ -163,18 +163,9 @@ def _is_real(leaf: Any) -> bool:
     return array and any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
 
 
-def _concrete(value: Any) -> np.ndarray | None:
-    """In float64, or None of what cannot be read while tracing or on this host."""
-    if isinstance(value, Tracer):
-        return None
-    if not getattr(value, "is_fully_addressable", True):
-        return None
-    return np.asarray(value).astype(np.float64)
-
-
 def _check_values(name, field, requirement, valid=lambda value: True) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(field):
-        value = _concrete(leaf)
+        value = concrete(leaf)
         if value is None or (np.all(np.isfinite(value)) and np.all(valid(value))):
             continue
         where = f" at '{jax.tree_util.keystr(path)}'" if path else ""
@@ -185,7 +176,7 @@ def _check_values(name, field, requirement, valid=lambda value: True) -> None:
 
 
 def _check_normal(normal: Any) -> None:
-    values = [_concrete(leaf) for leaf in jax.tree.leaves(normal)]
+    values = [concrete(leaf) for leaf in jax.tree.leaves(normal)]
     if all(value is not None and not np.any(value) for value in values):
         raise ValueError(
             f"normal must not be 0, got {normal}; a half-space needs a direction, its "
@@ -198,8 +189,8 @@ def _check_bounds(box: Box) -> None:
     pairs = [(path, low, upper.get(path, upper.get(""))) for path, low in lower.items()]
     pairs += [(path, lower.get(""), high) for path, high in upper.items() if path]
     for path, low, high in pairs:
-        below = None if low is None else _concrete(low)
-        above = None if high is None else _concrete(high)
+        below = None if low is None else concrete(low)
+        above = None if high is None else concrete(high)
         at = f" at '{path}'" if path else ""
         for name, value in (("lower", below), ("upper", above)):
             if value is not None and np.any(np.isnan(value)):

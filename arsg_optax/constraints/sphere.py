@@ -11,7 +11,7 @@ import optax
 from arsg_optax._hyperparameters import increment
 from arsg_optax._states import real_leaves, replaced
 from arsg_optax._trees import check_real
-from arsg_optax._validation import check_radius
+from arsg_optax._validation import check
 from arsg_optax.constraints import _spheres
 
 
@@ -115,7 +115,7 @@ def constrain_to_sphere(
       Adaptive Gradient Method with Resilience and Momentum, section 3.4 and
       Algorithm 2.
     """
-    check_radius(radius)
+    check("radius", radius)
     _spheres.check_scope(scope)
     everywhere = True if mask is None else mask
 

@@ -16,11 +16,7 @@ from arsg_optax._hyperparameters import (
     value_at,
 )
 from arsg_optax._trees import check_real
-from arsg_optax._validation import (
-    check_learning_rate,
-    check_radius,
-    check_weight_decay,
-)
+from arsg_optax._validation import check
 from arsg_optax.constraints import _spheres
 
 # Without a gradient the ratio falls with every decay. Below this alpha / rho^2 would
@@ -186,9 +182,9 @@ def sphere_learning_rate(
             "mask must name the leaves on a sphere, got None; True takes all, but only "
             "weights that a normalisation follows qualify."
         )
-    check_learning_rate(learning_rate)
-    check_weight_decay(weight_decay)
-    check_radius(radius)
+    check("learning_rate", learning_rate)
+    check("weight_decay", weight_decay)
+    check("radius", radius)
     _spheres.check_scope(scope)
 
     def init_fn(params):
@@ -206,9 +202,9 @@ def sphere_learning_rate(
     ):
         del extra_args
         pairs = _spheres.match(updates, params, mask, state.member)
-        rate = value_at("learning_rate", learning_rate, state.count, allow_16_bits=True)
+        rate = value_at("learning_rate", learning_rate, state.count)
         rate = scaled(rate, learning_rate_scale)
-        decay = value_at("weight_decay", weight_decay, state.count, allow_16_bits=True)
+        decay = value_at("weight_decay", weight_decay, state.count)
         held = _spheres.norms(pairs.points, pairs.member, scope)
         at = _spheres.radius_now(radius, state, held, pairs.member)
         ratio, onto = state.ratio, None

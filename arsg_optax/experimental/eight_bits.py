@@ -32,7 +32,7 @@ from arsg_optax._rounding import (
     stochastic_round,
 )
 from arsg_optax._trees import check_real
-from arsg_optax._validation import check_decay, check_eps
+from arsg_optax._validation import check
 from arsg_optax.transforms._second_moment import divide
 from arsg_optax.transforms.combining import gradient_for_statistics
 
@@ -133,8 +133,8 @@ def scale_by_eight_bit_rms(
       ValueError: if an argument is out of range, or if gradients are not real floating
         point or do not fit the state.
     """
-    check_decay("b2", b2, allow_schedule=False)
-    check_eps(eps)
+    check("b2", b2)
+    check("eps", eps)
 
     def init_fn(params: Any) -> EightBitState:
         check_real("params", params)

@@ -5,7 +5,7 @@ from typing import Any
 import chex
 import optax
 
-from arsg_optax._validation import check_boosted_observation
+from arsg_optax._validation import check, check_number, is_number
 from arsg_optax.optimizers.arsg import arsg
 from arsg_optax.policies.observation_boost import observation_boost
 from arsg_optax.transforms._decay import Mask
@@ -117,7 +117,7 @@ def arsgb(
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, section 3, OBSB, and
       Algorithm 1.
     """
-    check_boosted_observation(observation, max_boosts if boost_at is None else 1)
+    _check_can_double(observation, max_boosts if boost_at is None else 1)
     inner = arsg(
         learning_rate,
         b1,
@@ -141,3 +141,12 @@ def arsgb(
         confidence=confidence,
         refractory=refractory,
     )
+
+
+def _check_can_double(observation: Any, boosts: Any) -> None:
+    """Refuses an observation factor that all its boosts would take to 1."""
+    check("observation", observation)
+    if is_number(boosts):
+        remedy = f"each of {boosts:g} boosts doubles it, and the result must stay below 1."
+        limit = 2.0 ** -min(float(boosts), 1000.0)
+        check_number("observation", observation, 0, "()", limit, remedy)

@@ -10,11 +10,7 @@ import optax
 from arsg_optax._hyperparameters import default_float, increment
 from arsg_optax._states import find_states
 from arsg_optax._trees import check_real
-from arsg_optax._validation import (
-    check_count,
-    check_loss,
-    check_nonnegative,
-)
+from arsg_optax._validation import check, check_loss
 from arsg_optax._wrapping import (
     Wrappable,
     as_extra_args,
@@ -126,13 +122,12 @@ def observation_boost(
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, section 3, OBSB. The paper
       does not say when a loss is flat: the rule and its values are our choice.
     """
-    if boost_at is not None:
-        check_count("boost_at", boost_at, "updates are counted from 0.")
-    check_count("max_boosts", max_boosts, "1 is the paper's.", least=1)
-    check_count("window", window, "300 is the default.", least=8)
-    check_nonnegative("threshold", threshold, "0.005 is the default, half a percent.")
-    check_nonnegative("confidence", confidence, "2.0 is the default.")
-    check_count("refractory", refractory, "it counts windows.")
+    check("boost_at", boost_at)
+    check("max_boosts", max_boosts)
+    check("window", window)
+    check("threshold", threshold, low=0, remedy="0.005 is the default, half a percent.")
+    check("confidence", confidence)
+    check("refractory", refractory)
     _check_takes_scales(inner)
     inner, automatic = as_extra_args(inner), boost_at is None
 

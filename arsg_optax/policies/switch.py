@@ -11,7 +11,7 @@ from arsg_optax._hyperparameters import default_float, increment
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._states import find_states
 from arsg_optax._trees import check_real, check_updates
-from arsg_optax._validation import check_count
+from arsg_optax._validation import check
 from arsg_optax.transforms._links import known_denominator
 
 
@@ -73,7 +73,7 @@ def switch_to_sgd(
       Chen et al, `NAMSG: An Efficient Method for Training Neural Networks
       <https://arxiv.org/abs/1905.01422v2>`_, 2019, section 5, SWNTS.
     """
-    check_count("switch_at", switch_at, "updates are counted from 0.")
+    check("switch_at", switch_at)
     preconditioner = optax.with_extra_args_support(preconditioner)
 
     def init_fn(params):

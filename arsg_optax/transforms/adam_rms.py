@@ -12,7 +12,7 @@ from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, check_storage_dtype
 from arsg_optax._rounding import rounding_step, rounds_by_count
 from arsg_optax._trees import check_real
-from arsg_optax._validation import check_decay, check_eps
+from arsg_optax._validation import check
 from arsg_optax.transforms._second_moment import (
     averaged_squares,
     corrected_root,
@@ -106,8 +106,8 @@ def scale_by_adam_rms(
       al, `An Adaptive Remote Stochastic Gradient Method for Training Neural Networks
       <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 7.
     """
-    check_decay("b2", b2, allow_schedule=False)
-    check_eps(eps)
+    check("b2", b2)
+    check("eps", eps)
     nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
     def init_fn(params):

@@ -15,7 +15,7 @@ from arsg_optax._hyperparameters import (
 )
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._trees import check_real, per_leaf
-from arsg_optax._validation import check_learning_rate
+from arsg_optax._validation import check, check_flag
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -53,7 +53,8 @@ def scale_by_learning_rate(
     Raises:
       ValueError: if the learning rate is negative, not finite or no scalar.
     """
-    check_learning_rate(learning_rate)
+    check("learning_rate", learning_rate)
+    check_flag("flip_sign", flip_sign)
     sign = 1 if flip_sign else -1
 
     def init_fn(params):
@@ -67,9 +68,7 @@ def scale_by_learning_rate(
         updates, state, params=None, *, learning_rate_scale=None, **extra_args
     ):
         del extra_args
-        rate = sign * value_at(
-            "learning_rate", learning_rate, state.count, allow_16_bits=True
-        )
+        rate = sign * value_at("learning_rate", learning_rate, state.count)
         rate = scaled(rate, learning_rate_scale)
 
         new_state = ScaleByLearningRateState(

@@ -17,7 +17,7 @@ from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._rounding import FIRST_MOMENT, rounding_step, rounds_by_count
 from arsg_optax._trees import check_real, check_updates, per_leaf
-from arsg_optax._validation import check_decay, check_observation
+from arsg_optax._validation import check, check_flag
 
 
 @rounds_by_count
@@ -90,8 +90,9 @@ def remote_observation(
       Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 3.
     """
-    check_decay("b1", b1)
-    check_observation(observation)
+    check("b1", b1)
+    check("observation", observation)
+    check_flag("debias", debias)
     mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
 
     def init_fn(params):

@@ -12,7 +12,7 @@ from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype
 from arsg_optax._rounding import SECOND_MOMENT, rounding_step, rounds_by_count, written
 from arsg_optax._trees import check_real, per_leaf
-from arsg_optax._validation import check_decay, check_eps
+from arsg_optax._validation import check
 from arsg_optax.transforms._second_moment import divide, root
 from arsg_optax.transforms.combining import gradient_for_statistics
 
@@ -93,8 +93,8 @@ def scale_by_nonincreasing_rms(
       Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, Algorithm 1, lines 5 to 7.
     """
-    check_decay("b2", b2, allow_schedule=False)
-    check_eps(eps)
+    check("b2", b2)
+    check("eps", eps)
     nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
     def init_fn(params):

@@ -12,7 +12,7 @@ from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._rounding import RESILIENCE, rounding_step, rounds_by_count
 from arsg_optax._trees import check_real, per_leaf
-from arsg_optax._validation import check_decay, check_eps, check_resilience
+from arsg_optax._validation import check
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
@@ -88,9 +88,9 @@ def scale_by_resilience(
     References:
       Adaptive Gradient Method with Resilience and Momentum, eq. 1 and Algorithm 1.
     """
-    check_decay("b1", b1)
-    check_resilience(resilience)
-    check_eps(eps)
+    check("b1", b1)
+    check("resilience", resilience)
+    check("eps", eps)
     if scope not in ("tree", "leaf"):
         raise ValueError(
             f"scope must be 'tree' or 'leaf', got {scope!r}; 'tree' is the paper's."

@@ -18,7 +18,7 @@ from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._states import by_path
 from arsg_optax._trees import check_params, check_real, check_updates, map_updates
-from arsg_optax._validation import check_distance
+from arsg_optax._validation import check
 from arsg_optax._wrapping import Wrappable, as_extra_args
 from arsg_optax.transforms.remote_chain import shifted
 
@@ -125,7 +125,7 @@ def observe_remotely(
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2, with any update in
       the place of the momentum's.
     """
-    check_distance(distance)
+    check("distance", distance)
     inner = as_extra_args(inner)
 
     def init_fn(params):

@@ -11,7 +11,7 @@ import optax
 
 from arsg_optax._hyperparameters import default_float
 from arsg_optax._trees import check_real
-from arsg_optax._validation import check_count, check_number
+from arsg_optax._validation import check, check_number
 from arsg_optax.tuning._batches import make_batches
 from arsg_optax.tuning._engine import Run
 from arsg_optax.tuning._losses import real_scalar
@@ -53,8 +53,8 @@ def make_run(
         point, if the loss is not a real scalar or the next model state is not like the
         one before, or if batches have no common leading axis.
     """
-    check_count("steps", steps, "it counts updates of each training.", least=1)
-    check_count("seeds", seeds, "it counts trainings of each candidate.", least=1)
+    check("steps", steps)
+    check("seeds", seeds)
     steps, seeds = int(steps), int(seeds)
     source = make_batches(batches)
     starts = [params(seed) if _makes(params) else params for seed in range(seeds)]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import optax
 
-from arsg_optax._validation import check_count
+from arsg_optax._validation import check
 from arsg_optax.tuning._objective import Loss, Objective, widened
 from arsg_optax.tuning.lanczos import Tridiagonal, lanczos, ritz, squared_norm
 
@@ -175,8 +175,7 @@ def curvature(
       <https://arxiv.org/abs/1812.06162>`_, 2018 (tr C and the squared gradient). For
       the quadrature see ``arsg_optax.tuning.lanczos``.
     """
-    remedy = "each is one Hessian product of every batch; 16 is the default."
-    check_count("iterations", iterations, remedy, least=1)
+    check("iterations", iterations)
     _check_start(start, key)
     objective = Objective(loss_fn, widened(params), preconditioner, batches)
     gradient, loss = objective.mean_gradient()

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 
-from arsg_optax._validation import check_count, check_number
+from arsg_optax._validation import check, check_number
 from arsg_optax.tuning._arguments import check_engine, hypers_of, make_run
 from arsg_optax.tuning._cohort import Cohort, Options, share_counter
 from arsg_optax.tuning._plans import Engine
@@ -152,12 +152,12 @@ def search(
 
 
 def _check(steps: Any, samples: Any, keep: Any, min_steps: Any) -> None:
-    check_count("steps", steps, "it counts updates of each training.", least=1)
-    check_count("samples", samples, "it counts draws from the ranges.", least=1)
+    check("steps", steps)
+    check("samples", samples)
     check_number("keep", keep, 0, "(]", 1, "1/3 is the default.")
     if min_steps is None:
         return
-    check_count("min_steps", min_steps, "it counts a round's updates.", least=1)
+    check("min_steps", min_steps)
     if min_steps > steps:
         raise ValueError(
             f"min_steps must be at most steps, {steps}, got {min_steps}; the first "

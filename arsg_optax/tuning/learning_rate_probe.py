@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from arsg_optax._validation import check_count, check_eps, check_number
+from arsg_optax._validation import check, check_number
 from arsg_optax.tuning._batches import make_batches
 from arsg_optax.tuning.curvature import curvature
 from arsg_optax.tuning.learning_rate_suggestion import (
@@ -103,9 +103,9 @@ def probe_learning_rate(
             f"optimizer must be 'rsg' or 'arsg', got {optimizer!r}; for others use "
             "search_learning_rate."
         )
-    check_count("steps", steps, "it counts the updates that are planned.", least=1)
+    check("steps", steps, remedy="it counts the updates that are planned.")
     check_number("share", share, 0, "(]", 1, "0.05 is the default.")
-    check_eps(eps)
+    check("eps", eps)
     adaptive = optimizer == "arsg"
     allotment = allot(math.floor(share * steps + 1e-9), adaptive)
     if allotment is None:

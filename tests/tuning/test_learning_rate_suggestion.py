@@ -208,7 +208,7 @@ def test_measurements_that_do_not_serve():
         ({"optimizer": "adam"}, "optimizer must be 'rsg' or 'arsg', got 'adam'"),
         ({"share": 0.0}, r"share must be in \(0, 1\], got 0"),
         ({"steps": 0}, "steps must be a whole number, at least 1"),
-        ({"eps": -1.0}, "eps must be between"),
+        ({"eps": -1.0}, "eps must be finite and at least 1.18e-38, got -1.0"),
         ({"b1": 2.0}, r"b1 must be in \[0, 1\)"),
     ],
 )
