@@ -43,7 +43,7 @@ def decoupled_decay(
     def update_fn(updates, state, params=None, **extra_args):
         del extra_args
         count = state.count if callable(weight_decay) else 0
-        rate = value_at("weight_decay", weight_decay, count, allow_16_bits=True)
+        rate = value_at("weight_decay", weight_decay, count)
         if callable(weight_decay):
             state = DecayScheduleState(count=increment(state.count))
         decayed = decay(updates, params, rate, mask)

@@ -234,7 +234,7 @@ def remote_chain(
     def coefficients(count, observation_scale, learning_rate_scale, boost):
         """b1, observation, distance and learning rate of this update."""
         beta = value_at("b1", b1, count)
-        rate = value_at("learning_rate", learning_rate, count, allow_16_bits=True)
+        rate = value_at("learning_rate", learning_rate, count)
         rate = scaled(rate, learning_rate_scale)
         if distance is None:
             factor = value_at("observation", observation, count)
@@ -302,7 +302,7 @@ def remote_chain(
         decayed = not switched_off(weight_decay)
         if decayed:
             shrink = value_at(
-                "weight_decay", weight_decay, state.count, allow_16_bits=True
+                "weight_decay", weight_decay, state.count
             )
         if exact:
             steps, new_state = _two_point(state, new_state, made)

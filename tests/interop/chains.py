@@ -67,6 +67,22 @@ def resilient_arsg(
     )
 
 
+def resilient_exact(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: optax.ScalarOrSchedule = 0.99,
+    distance: optax.ScalarOrSchedule = 9.9,
+) -> optax.GradientTransformationExtraArgs:
+    """The exact form with a link that it cannot recompute."""
+    return arsg_optax.remote_chain(
+        arsg_optax.scale_by_resilience(scope="leaf"),
+        learning_rate=learning_rate,
+        b1=b1,
+        observation=None,
+        distance=distance,
+        exact=True,
+    )
+
+
 def clipped_arsg(
     learning_rate: optax.ScalarOrSchedule,
     b1: optax.ScalarOrSchedule = 0.99,
