@@ -1,4 +1,4 @@
-"""From an optimizer's state to its iterate, through the wrappers that leave steps alone.
+"""From an optimizer's state to its iterate, through wrappers that leave steps alone.
 
 A state with methods `observed()` and `iterate(params)` owns an observation point. A
 state with a method `constrain(point, held, moved)` keeps parameters in a set or on a
@@ -10,6 +10,7 @@ refused.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
@@ -23,12 +24,45 @@ from arsg_optax._states import (
     replaced,
     without_variables,
 )
+from arsg_optax._trees import leaf_dtype
 
 Moved = frozenset[str]
 _REMEDY = (
     "clip in front of the optimizer, put factors into the schedule of its "
     "learning_rate, and split leaves with optax.partition around whole optimizers"
 )
+
+
+def shifted(
+    params: optax.Params, observed: optax.Updates, offsets: dict[str, jax.Array]
+) -> optax.Params:
+    """Parameters plus offsets, by path; other leaves stay as they are.
+
+    Args:
+      params: the parameters that a state belongs to.
+      observed: a tree of the state whose leaves are moved.
+      offsets: by the paths of those leaves, in float32 at least.
+
+    Raises:
+      ValueError: if the parameters lack one of those leaves, or it has another shape.
+    """
+    shapes = {path: jnp.shape(leaf) for path, leaf in by_path(params).items()}
+    for path, leaf in by_path(observed).items():
+        if shapes.get(path) != jnp.shape(leaf):
+            raise ValueError(
+                "params must be those that opt_state belongs to, got none of shape "
+                f"{jnp.shape(leaf)} at '{path}'; pass the parameters that the "
+                "optimizer was initialised with."
+            )
+
+    def move(path, leaf):
+        offset = offsets.get(jax.tree_util.keystr(path))
+        if offset is None:
+            return leaf
+        moved = jnp.asarray(leaf, offset.dtype) + offset
+        return moved.astype(leaf_dtype(leaf))
+
+    return jax.tree_util.tree_map_with_path(move, params)
 
 
 def observes(state: Any) -> bool:

@@ -75,8 +75,8 @@ def eval_params(
         names = sorted({type(each.state).__name__ for each in find_states(opt_state)})
         raise ValueError(
             "opt_state must have an observation with strict=True, got one in which "
-            f"nothing moves, of the states {names}; pass the state of an optimizer with "
-            "remote observation, or strict=False for params as they are."
+            f"nothing moves, of the states {names}; pass the state of an optimizer "
+            "with remote observation, or strict=False for params as they are."
         )
     return point
 

@@ -197,7 +197,7 @@ def test_under_scan_and_vmap(x64):
 
     def train(rate):
         optimizer = arsg_optax.arsg(
-            lambda count: rate * (1 - count / steps), 0.9, exact=True
+            lambda count: rate * (1 - _float(count) / steps), 0.9, exact=True
         )
 
         def step(carry, gradient):
@@ -227,9 +227,7 @@ def test_under_scan_and_vmap(x64):
 
 def test_a_boost_leaves_the_iterate_exact(x64):
     task = problem(1, "tree", 0.5, STEPS)
-    optimizer = arsg_optax.arsgb(
-        0.02, 0.95, 0.99, 1e-3, 0.1, boost_at=120, exact=True
-    )
+    optimizer = arsg_optax.arsgb(0.02, 0.95, 0.99, 1e-3, 0.1, boost_at=120, exact=True)
     got = list(run(optimizer, task, jnp.float64))
     steps = two_point.arsgb(
         task.gradient,
@@ -335,7 +333,7 @@ REFUSED = [
     ({"debias": "False"}, "debias must be True or False, got 'False'"),
     ({"observation": None}, "observation must be given where distance is not"),
     ({"observation": 0.2, "distance": 3.0}, "observation must be None where distance"),
-    ({"b1": 0.9, "distance": 9.0}, r"distance must be in \[0, 9\), got 9"),
+    ({"b1": 0.9, "distance": 9.5}, r"distance must be in \[0, 9\), got 9.5"),
     ({"b1": 0.9, "distance": -1.0}, "distance must be finite and at least 0"),
 ]
 

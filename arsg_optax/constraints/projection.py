@@ -43,8 +43,9 @@ class ProjectState(NamedTuple):
           moved: unused; leaves that are held share the set with those that moved.
         """
         del moved
-        leaves, products = real_leaves(point), preconditioner_multipliers(
-            self.inner_state
+        leaves, products = (
+            real_leaves(point),
+            preconditioner_multipliers(self.inner_state),
         )
         at = [
             jnp.asarray(y, leaves[path].dtype)

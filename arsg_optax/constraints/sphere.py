@@ -49,9 +49,7 @@ class ConstrainToSphereState(NamedTuple):
         """
         del held
         leaves = real_leaves(point)
-        mapped = dict(
-            zip(leaves, self.onto_sphere(list(leaves.values())), strict=True)
-        )
+        mapped = dict(zip(leaves, self.onto_sphere(list(leaves.values())), strict=True))
         if self.radius.ndim:  # Each leaf has a sphere of its own.
             mapped = {path: mapped[path] for path in mapped if path in moved}
         return replaced(point, mapped)

@@ -147,6 +147,6 @@ def _check_can_double(observation: Any, boosts: Any) -> None:
     """Refuses an observation factor that all its boosts would take to 1."""
     check("observation", observation)
     if is_number(boosts):
-        remedy = f"each of {boosts:g} boosts doubles it, and the result must stay below 1."
+        remedy = f"each of {boosts:g} boosts doubles it, and it must stay below 1."
         limit = 2.0 ** -min(float(boosts), 1000.0)
         check_number("observation", observation, 0, "()", limit, remedy)

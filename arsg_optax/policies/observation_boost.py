@@ -96,8 +96,8 @@ def observation_boost(
     when this policy passes :math:`2^n` down as the extra argument
     ``observation_boost``. Where several stand in an :func:`optax.partition`, each takes
     the ratio of its own values; an optimizer without an observation beside them keeps
-    its rate. An :class:`optax.MultiSteps` may stand inside, then updates are counted and
-    losses averaged over accumulated batches; or around, then put
+    its rate. An :class:`optax.MultiSteps` may stand inside, then updates are counted
+    and losses averaged over accumulated batches; or around, then put
     :func:`arsg_optax.average_value` around it, or it sees the last batch only.
 
     Args:

@@ -1,8 +1,8 @@
 """What a link of `remote_chain` does to a step, as its state declares.
 
 A state that divides has a method `denominator()`. One whose factors stay around 1 has
-the class attribute `elementwise`, one that makes a direction of what it gets (a sign, an
-orthogonalisation) has `makes_direction`. What a state does not declare is refused.
+the class attribute `elementwise`, one that makes a direction of what it gets (a sign,
+an orthogonalisation) has `makes_direction`. What declares nothing is refused.
 """
 
 import functools

@@ -6,27 +6,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import (
-    as_scalar,
-    default_float,
-    increment,
-    scaled,
-    value_at,
-)
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
+from arsg_optax._iterate import shifted
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._rounding import FIRST_MOMENT
 from arsg_optax._states import by_path, without_variables
-from arsg_optax._trees import check_real, check_updates, leaf_dtype, per_leaf
+from arsg_optax._trees import check_real, check_updates, per_leaf
 from arsg_optax._validation import check, check_flag
-from arsg_optax.dynamics.regions import fastest_tau
-from arsg_optax.hyperparams import observation_from_distance
 from arsg_optax.transforms import _links
+from arsg_optax.transforms._coefficients import DEFAULT_OBSERVATION, Schedules
 from arsg_optax.transforms._decay import Mask, decay, switched_off
 from arsg_optax.transforms.learning_rate import step
 from arsg_optax.transforms.observation import mix
-
-_DEFAULT_OBSERVATION = 0.1
 
 
 class RemoteChainState(NamedTuple):
@@ -53,9 +45,9 @@ class RemoteChainState(NamedTuple):
 
         .. math:: x_{t+1} = y_{t+1} + \eta_t \alpha_t u_t
 
-        with :math:`u_t` the momentum over all denominators of the links, or in the exact
-        form with a link that cannot be recomputed the stored direction. In the concise
-        form links that only multiply by factors around 1 are left out.
+        with :math:`u_t` the momentum over all denominators of the links, or the stored
+        direction where the exact form keeps one. In the concise form links that only
+        multiply by factors around 1 are left out.
 
         Args:
           params: y, the tree that the state belongs to; other leaves may stand in it.
@@ -82,7 +74,7 @@ class RemoteChainState(NamedTuple):
         else:
             u = _links.divided(state.mu, state.links)
         ahead = state.applied_distance * state.applied_learning_rate
-        return {path: _times(leaf, ahead) for path, leaf in by_path(u).items()}
+        return by_path(step(u, ahead))
 
     def metrics(self) -> dict[str, jax.Array]:
         """The scalars worth logging, see :func:`arsg_optax.metrics`."""
@@ -97,7 +89,7 @@ def remote_chain(
     *links: optax.GradientTransformation,
     learning_rate: optax.ScalarOrSchedule,
     b1: optax.ScalarOrSchedule = 0.999,
-    observation: optax.ScalarOrSchedule | None = _DEFAULT_OBSERVATION,
+    observation: optax.ScalarOrSchedule | None = DEFAULT_OBSERVATION,
     distance: optax.ScalarOrSchedule | None = None,
     exact: bool = False,
     debias: bool = False,
@@ -109,51 +101,47 @@ def remote_chain(
 
     Let :math:`g_t` be the gradient, :math:`\alpha_t` the learning rate,
     :math:`\beta_t` and :math:`\mu_t` the arguments ``b1`` and ``observation``,
-    :math:`\eta_t = \mu_t \beta_t / (1 - \beta_t)` the distance, :math:`\gamma` the weight
-    decay, :math:`y_t` the parameters and :math:`P_t` what the links do, such as the
-    division by :math:`\sqrt{\hat v_t}`. From :math:`m_0 = 0` the concise form
-    (``exact=False``) is
+    :math:`\eta_t = \mu_t \beta_t / (1 - \beta_t)` the distance, :math:`\gamma` the
+    weight decay, :math:`y_t` the parameters and :math:`P_t` what the links do, such as
+    the division by :math:`\sqrt{\hat v_t}`. Both forms start from :math:`m_0 = 0` and
+    average the gradient,
+
+    .. math:: m_t \leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t.
+
+    The concise form (``exact=False``) and the exact form (``exact=True``) then do
 
     .. math::
 
       \begin{align*}
-        m_t &\leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t \\
-        y_{t+1} &\leftarrow y_t
-          - \alpha_t \left( P_t((1-\mu_t) m_t + \mu_t g_t) + \gamma y_t \right)
-      \end{align*}
-
-    and the exact form (``exact=True``) is
-
-    .. math::
-
-      \begin{align*}
-        m_t &\leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t, \qquad u_t = P_t(m_t) \\
-        x_{t+1} &\leftarrow x_t - \alpha_t u_t - \alpha_t \gamma y_t \\
+        \text{concise:} \quad y_{t+1} &\leftarrow y_t
+          - \alpha_t \left( P_t((1-\mu_t) m_t + \mu_t g_t) + \gamma y_t \right) \\
+        \text{exact:} \quad x_{t+1} &\leftarrow x_t
+          - \alpha_t \left( u_t + \gamma y_t \right), \qquad u_t = P_t(m_t) \\
         y_{t+1} &\leftarrow x_{t+1} - \eta_t \alpha_t u_t
       \end{align*}
 
-    Both hold :math:`y`. :func:`arsg_optax.eval_params` returns the iterate :math:`x`,
-    which carries far less gradient noise. In the exact form it is exactly the point
-    above, under every schedule; in the concise form that is so while all coefficients
-    and :math:`P_t` are constant, and otherwise a definition, which moves towards
-    :math:`y` when the learning rate falls. With constant coefficients and no links the
-    two forms are the same.
+    The training loop holds :math:`y`; :func:`arsg_optax.eval_params` returns the
+    iterate :math:`x`, which carries far less gradient noise. In the exact form it is
+    the point above, under every schedule. In the concise form it is so while all
+    coefficients and :math:`P_t` are constant, and otherwise a definition that jumps
+    towards :math:`y` when the learning rate falls. With constant coefficients and no
+    links the two forms are the same.
 
-    The exact form keeps no further array: :math:`x_t = y_t + \eta_{t-1}\alpha_{t-1}
-    u_{t-1}` follows from the old state. Only where a link cannot be recomputed from its
-    state (a resilience, a declared link, a direction) it stores :math:`u_t`, one array
-    per parameter. In the exact form links get :math:`m_t`, in the concise one the
-    mixture: for links that divide this is the same algorithm, for a sign or an
-    orthogonalisation it is another one. Two things to know: at learning rate 0 the exact
-    form moves :math:`y` to :math:`x`, once, and when the rate leaves 0 again :math:`y`
+    The exact form needs no further array, because :math:`x_t = y_t + \eta_{t-1}
+    \alpha_{t-1} u_{t-1}` follows from the old state. Only where a link cannot be
+    recomputed from its state (a resilience, a declared link, a direction) it stores
+    :math:`u_t`, one array per parameter. Links get :math:`m_t` in the exact form and
+    the mixture in the concise one: for links that divide this is the same algorithm,
+    for a sign or an orthogonalisation it is another one. At learning rate 0 the exact
+    form moves :math:`y` to :math:`x`, once; when the rate leaves 0 again, :math:`y`
     jumps ahead by :math:`(1+\eta_t)\alpha_t u_t`.
 
     Every link gets the gradient as the extra argument ``raw_gradient``, as inside
-    :func:`arsg_optax.chain_on_gradient`, and takes its statistics from it. In masks and
-    partitions of links pass ``mask_compatible_extra_args=True``. A policy around the
+    :func:`arsg_optax.chain_on_gradient`, and takes its statistics from it; masks and
+    partitions of links need ``mask_compatible_extra_args=True``. A policy around the
     optimizer may pass the () arrays ``observation_scale``, which multiplies the factor,
     ``learning_rate_scale``, and ``observation_boost``, which multiplies the factor and
-    shortens the step as :func:`arsg_optax.observation_boost` describes.
+    shortens the step, see :func:`arsg_optax.observation_boost`.
 
     State: one array per parameter and those of the links.
 
@@ -205,13 +193,21 @@ def remote_chain(
       ...     params = optax.apply_updates(params, updates)
       ...     iterate = arsg_optax.eval_params(state, params)
       ...     print(f'{f(params):.2f} {f(iterate):.2f}')
+      13.33 13.64
+      12.51 13.04
+      11.91 12.44
+      11.70 12.05
+      11.80 11.92
 
     References:
       Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2 (exact) and 3 (concise),
-      Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, 2019, eq. 6.
+      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2 (exact), eq. 3
+      (concise) and Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, 2019, eq. 6.
     """
-    _check(learning_rate, b1, observation, distance, exact, debias, weight_decay)
+    schedules = Schedules(learning_rate, b1, observation, distance, exact)
+    schedules.check()
+    check("weight_decay", weight_decay)
+    _check_form(exact, debias)
     mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
     chained = tuple(optax.with_extra_args_support(link) for link in links)
 
@@ -231,41 +227,6 @@ def remote_chain(
             applied_distance=jnp.zeros([], default_float()),
         )
 
-    def coefficients(count, observation_scale, learning_rate_scale, boost):
-        """b1, observation, distance and learning rate of this update."""
-        beta = value_at("b1", b1, count)
-        rate = value_at("learning_rate", learning_rate, count)
-        rate = scaled(rate, learning_rate_scale)
-        if distance is None:
-            factor = value_at("observation", observation, count)
-        else:
-            ahead = value_at("distance", distance, count)
-            factor = _factor(ahead, beta, exact)
-        factor = scaled(factor, observation_scale)
-        if boost is not None:
-            boost = boost_within(factor, boost)
-            rate = rate * fastest_tau(beta, boost * factor) / fastest_tau(beta, factor)
-        if distance is None:
-            ahead = factor * beta / (1 - beta)
-        else:
-            ahead = scaled(ahead, observation_scale)
-        return beta, scaled(factor, boost), scaled(ahead, boost), rate
-
-    def through_links(updates, state, params, gradient, extra_args):
-        """What the links make of the updates, and their states."""
-        passed = {
-            **extra_args,
-            "raw_gradient": gradient,
-            # One count for all, so that a compiler sees that moments are rounded with
-            # the same random bits, see `_rounding`.
-            "shared_step": state.count,
-        }
-        states = []
-        for link, link_state in zip(chained, state.links, strict=True):
-            updates, link_state = link.update(updates, link_state, params, **passed)
-            states.append(link_state)
-        return updates, tuple(states)
-
     def update_fn(
         updates,
         state,
@@ -277,160 +238,93 @@ def remote_chain(
         **extra_args,
     ):
         check_updates("updates", updates, state.mu)
-        beta, factor, ahead, rate = coefficients(
-            state.count, observation_scale, learning_rate_scale, observation_boost
-        )
-        weight = beta * state.weight + (1 - beta)
-        mu = update_moment(updates, state.mu, beta)
-        mu = store(mu, state.mu, state.count, FIRST_MOMENT)
-        if exact:
-            incoming = mu
-        else:
-            share = (1 - factor) / weight if debias else 1 - factor
-            incoming = cast_updates(mix(updates, mu, share, factor), params, updates)
-        made, states = through_links(incoming, state, params, updates, extra_args)
-        new_state = RemoteChainState(
+        scales = observation_scale, learning_rate_scale, observation_boost
+        now = schedules.at(state.count, *scales)
+        new_state = state._replace(
             count=increment(state.count),
-            mu=mu,
-            weight=weight,
-            links=states,
-            previous=(),
-            applied_learning_rate=as_scalar(rate),
-            applied_observation=as_scalar(factor),
-            applied_distance=as_scalar(ahead),
+            mu=_averaged(updates, state, now.b1),
+            weight=now.b1 * state.weight + (1 - now.b1),
+            applied_learning_rate=as_scalar(now.learning_rate),
+            applied_observation=as_scalar(now.observation),
+            applied_distance=as_scalar(now.distance),
         )
-        decayed = not switched_off(weight_decay)
-        if decayed:
-            shrink = value_at(
-                "weight_decay", weight_decay, state.count
-            )
+        incoming = new_state.mu
+        if not exact:
+            share = 1 - now.observation
+            share = share / new_state.weight if debias else share
+            mixture = mix(updates, new_state.mu, share, now.observation)
+            incoming = cast_updates(mixture, params, updates)
+        made, states = _through_links(
+            chained, incoming, state, params, {**extra_args, "raw_gradient": updates}
+        )
+        new_state = new_state._replace(links=states)
+        decaying = not switched_off(weight_decay)
+        if decaying:
+            shrink = value_at("weight_decay", weight_decay, state.count)
         if exact:
             steps, new_state = _two_point(state, new_state, made)
-            if decayed:
-                steps = decay(steps, params, -rate * shrink, mask)
+            if decaying:
+                steps = decay(steps, params, -now.learning_rate * shrink, mask)
         else:
-            if decayed:
+            if decaying:
                 made = cast_updates(decay(made, params, shrink, mask), params, updates)
-            steps = step(made, -rate)
+            steps = step(made, -now.learning_rate)
         return cast_updates(steps, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
+def _check_form(exact: Any, debias: Any) -> None:
+    check_flag("exact", exact)
+    check_flag("debias", debias)
+    if exact and debias:
+        raise ValueError(
+            "debias must be False with exact=True, got True: the correction belongs to "
+            "the momentum's part of the mixture and has no two-point form; leave one "
+            "of them out."
+        )
+
+
+def _averaged(gradient, state: RemoteChainState, b1) -> optax.Updates:
+    """The next momentum, stored."""
+    mu = update_moment(gradient, state.mu, b1)
+    return store(mu, state.mu, state.count, FIRST_MOMENT)
+
+
+def _through_links(chained, updates, state: RemoteChainState, params, extra_args):
+    """What the links make of the updates, and their states."""
+    # One count for all, so that a compiler sees that moments are rounded with the same
+    # random bits, see `_rounding`.
+    passed = {**extra_args, "shared_step": state.count}
+    states = []
+    for link, link_state in zip(chained, state.links, strict=True):
+        updates, link_state = link.update(updates, link_state, params, **passed)
+        states.append(link_state)
+    return updates, tuple(states)
+
+
 def _two_point(
     old: RemoteChainState, new: RemoteChainState, made: optax.Updates
 ) -> tuple[optax.Updates, RemoteChainState]:
-    """y_{t+1} - y_t = c_{t-1} u_{t-1} - (α_t + c_t) u_t with c = η α, and the new state.
+    """y_{t+1} - y_t = c_{t-1} u_{t-1} - (α_t + c_t) u_t, c = η α, and the new state.
 
-    Of the moments as they are stored, so that the next update subtracts what this one
-    adds.
+    u is taken of the moments as they are stored, so that the next update takes away
+    what this one adds, and not in the parameters' dtypes, to which links round.
     """
-    stored = bool(jax.tree.leaves(old.previous))
-    if stored:
-        before, now = old.previous, jax.tree.map(_stored, made, old.previous)
+    if jax.tree.leaves(old.previous):
+        dtypes = jax.tree.map(jnp.dtype, old.previous)
+        before, now = old.previous, jax.tree.map(jnp.asarray, made, dtypes)
         new = new._replace(previous=now)
     else:
         before = _links.divided(old.mu, old.links)
         now = _links.divided(new.mu, new.links)
     back = old.applied_distance * old.applied_learning_rate
     forth = (1 + new.applied_distance) * new.applied_learning_rate
-    return jax.tree.map(lambda u, v: _move(u, v, back, forth), before, now), new
+    return jax.tree.map(lambda u, v: _moved(u, v, back, forth), before, now), new
 
 
 @per_leaf
-def _move(before, now, back, forth):
+def _moved(before, now, back, forth):
     dtype = compute_dtype(before, now)
     u, v, back, forth = (jnp.asarray(x, dtype) for x in (before, now, back, forth))
     return back * u - forth * v
-
-
-@per_leaf
-def _stored(update, like):
-    return update.astype(like.dtype)
-
-
-@per_leaf
-def _times(leaf, factor):
-    dtype = compute_dtype(leaf)
-    return jnp.asarray(factor, dtype) * leaf.astype(dtype)
-
-
-def shifted(
-    params: optax.Params, observed: optax.Updates, offsets: dict[str, jax.Array]
-) -> optax.Params:
-    """Parameters plus offsets, by path; other leaves stay as they are.
-
-    Args:
-      params: the parameters that a state belongs to.
-      observed: a tree of the state whose leaves are moved.
-      offsets: by the paths of those leaves, in float32 at least.
-
-    Raises:
-      ValueError: if the parameters lack one of those leaves, or it has another shape.
-    """
-    shapes = {path: jnp.shape(leaf) for path, leaf in by_path(params).items()}
-    for path, leaf in by_path(observed).items():
-        if shapes.get(path) != jnp.shape(leaf):
-            raise ValueError(
-                "params must be those that opt_state belongs to, got none of shape "
-                f"{jnp.shape(leaf)} at '{path}'; pass the parameters that the "
-                "optimizer was initialised with."
-            )
-
-    def move(path, leaf):
-        offset = offsets.get(jax.tree_util.keystr(path))
-        if offset is None:
-            return leaf
-        moved = jnp.asarray(leaf, offset.dtype) + offset
-        return moved.astype(leaf_dtype(leaf))
-
-    return jax.tree_util.tree_map_with_path(move, params)
-
-
-def boost_within(factor: float | jax.Array, boost: jax.Array) -> jax.Array:
-    """The boost where it leaves the observation factor below 1, else 1."""
-    return jnp.where(boost * as_scalar(factor) < 1, boost, jnp.ones_like(boost))
-
-
-def _factor(
-    distance: float | jax.Array, beta: float | jax.Array, exact: bool
-) -> float | jax.Array:
-    """The observation factor of a distance; the exact form allows any distance."""
-    if not exact:
-        return observation_from_distance(distance, beta)
-    if isinstance(beta, float) and beta == 0:
-        return distance * float("inf") if distance else 0.0
-    return distance * (1 - beta) / beta
-
-
-def _check(
-    learning_rate, b1, observation, distance, exact, debias, weight_decay
-) -> None:
-    check("learning_rate", learning_rate)
-    check("b1", b1)
-    check("weight_decay", weight_decay)
-    check_flag("exact", exact)
-    check_flag("debias", debias)
-    if exact and debias:
-        raise ValueError(
-            "debias must be False with exact=True, got True: the correction belongs to "
-            "the momentum's part of the mixture and has no two-point form; leave one of "
-            "them out."
-        )
-    if distance is None and observation is None:
-        raise ValueError(
-            "observation must be given where distance is not, got None for both; pass "
-            f"observation={_DEFAULT_OBSERVATION}, or a distance."
-        )
-    if distance is None:
-        check("observation", observation)
-        return
-    check("distance", distance)
-    given = isinstance(observation, (int, float)) or callable(observation)
-    if given and observation != _DEFAULT_OBSERVATION:
-        raise ValueError(
-            f"observation must be None where distance is given, got {observation!r} "
-            f"and distance={distance!r}; both say how far ahead the gradient is taken."
-        )
-    if not exact and not callable(distance) and not callable(b1):
-        observation_from_distance(distance, b1)

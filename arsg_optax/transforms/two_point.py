@@ -13,14 +13,13 @@ from arsg_optax._hyperparameters import (
     scaled,
     value_at,
 )
-from arsg_optax._iterate import iterate_of
+from arsg_optax._iterate import iterate_of, shifted
 from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._states import by_path
 from arsg_optax._trees import check_params, check_real, check_updates, map_updates
 from arsg_optax._validation import check
 from arsg_optax._wrapping import Wrappable, as_extra_args
-from arsg_optax.transforms.remote_chain import shifted
 
 
 class ObserveRemotelyState(NamedTuple):
@@ -52,9 +51,7 @@ class ObserveRemotelyState(NamedTuple):
             path: jnp.asarray(u) * back.astype(u.dtype)
             for path, u in by_path(self.previous).items()
         }
-        return iterate_of(
-            self.inner_state, shifted(params, self.previous, offsets)
-        )[0]
+        return iterate_of(self.inner_state, shifted(params, self.previous, offsets))[0]
 
     def metrics(self) -> dict[str, jax.Array]:
         """The scalars worth logging, see :func:`arsg_optax.metrics`."""

@@ -60,7 +60,7 @@ def test_a_gradient_let_through_after_too_many_refusals_counts():
     state, update = optimizer.init(params), jax.jit(optimizer.update)
     for _ in range(3):
         _, state = update(params * jnp.nan, state, params)
-    assert int(state.count) == int(state.inner_state.inner_state[0].count) == 2
+    assert int(state.count) == int(state.inner_state.inner_state.count) == 2
 
 
 def test_average_value_asks_for_the_loss_itself():

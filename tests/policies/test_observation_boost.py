@@ -274,6 +274,6 @@ def test_an_observation_that_cannot_be_doubled(observation):
 
 
 def test_an_observation_that_cannot_be_doubled_as_often():
-    message = r"observation must be in \(0, 0.03125\) before 5 boosts"
+    message = r"observation must be in \(0, 0.03125\), got 0.05; each of 5 boosts"
     with pytest.raises(ValueError, match=message):
         arsg_optax.arsgb(0.1, observation=0.05, max_boosts=5)

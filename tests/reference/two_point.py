@@ -1,4 +1,4 @@
-"""The two-point forms, line by line: ARSG eq. 2 and NAMSG eq. 6 with their denominators.
+"""The two-point forms, line by line: ARSG eq. 2 and NAMSG eq. 6.
 
 Each yields the observation point, the iterate and the momentum after every update. The
 decoupled decay is taken at the observation point.
