@@ -7,7 +7,7 @@ Whatever else stands around such a state, or behind it, may rescale its steps an
 refused.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +91,9 @@ def iterate_of(
     if isinstance(state, optax.contrib.ScheduleFreeState):
         _check_observes_nothing(state.base_optimizer_state, path)
         return _average(state, params), frozenset(by_path(state.z))
+    if isinstance(state, optax.contrib.SplitRealAndImaginaryState):
+        point, moved = iterate_of(state.inner_state, _split(params), path)
+        return _joined(point), moved
     chain = members(state)
     if chain is not None:
         return _through_chain(chain, params, path)
@@ -181,6 +184,30 @@ def _seen(state: Any, params: optax.Params) -> optax.Params:
         return leaf if jax.tree_util.keystr(path) in inside else optax.MaskedNode()
 
     return jax.tree_util.tree_map_with_path(keep, params)
+
+
+class _Parts(NamedTuple):
+    """Of a complex array; the fields of Optax's class, for the same paths."""
+
+    real: jax.Array
+    imaginary: jax.Array
+
+
+def _split(params: optax.Params) -> optax.Params:
+    def split(leaf):
+        return _Parts(leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else leaf
+
+    return jax.tree.map(split, params)
+
+
+def _joined(params: optax.Params) -> optax.Params:
+    def is_split(leaf):
+        return isinstance(leaf, _Parts)
+
+    def join(leaf):
+        return jax.lax.complex(*leaf) if is_split(leaf) else leaf
+
+    return jax.tree.map(join, params, is_leaf=is_split)
 
 
 def _average(state: Any, params: optax.Params) -> optax.Params:

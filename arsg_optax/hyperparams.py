@@ -36,17 +36,22 @@ _DECAY = (0, "[)", 1, "1 - decay is the weight of the newest gradient")
 
 
 class RSGParams(NamedTuple):
-    """Arguments of `rsg`: scalars or broadcastable arrays.
+    """Arguments of `rsg`: `rsg(**params._asdict())` is the method that was converted.
 
     Attributes:
       learning_rate: step size in units of parameter / gradient, >= 0.
       b1: momentum decay, dimensionless, in [0, 1).
-      observation: observation factor, dimensionless, in [0, 1).
+      observation: observation factor, dimensionless, in [0, 1), or None.
+      distance: observation distance in momentum steps, >= 0, where observation is None.
+      exact: whether the method is the two-point form, which matters where the values
+        move with time.
     """
 
     learning_rate: Numeric
     b1: Numeric
-    observation: Numeric
+    observation: Numeric | None = None
+    distance: Numeric | None = None
+    exact: bool = False
 
 
 class QHMParams(NamedTuple):
@@ -166,7 +171,14 @@ def to_qhm(params: RSGParams) -> QHMParams:
     Raises:
       ValueError: if a number is out of range.
     """
-    learning_rate, b1, observation = _rsg_params(*params)
+    learning_rate, b1, observation, distance, _ = params
+    if distance is not None:
+        observation = observation_from_distance(distance, b1)
+    if observation is None:
+        raise ValueError(
+            "params must have an observation or a distance, got None for both; give one."
+        )
+    _rsg_params(learning_rate, b1, observation)
     return QHMParams(learning_rate, 1 - observation, b1)
 
 

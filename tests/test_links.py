@@ -44,16 +44,13 @@ def test_a_rate_is_applied_in_float32():
     np.testing.assert_array_equal(got.astype(jnp.float32), exact.astype(jnp.float32))
 
 
-def test_ascent_records_a_negative_rate_and_the_iterate_follows():
+def test_ascent_records_a_negative_rate():
     up = arsg_optax.scale_by_learning_rate(0.1, flip_sign=False)
     optimizer = optax.chain(arsg_optax.remote_observation(0.9, 0.5), up)
     params, gradient = jnp.ones(2), jnp.array([1.0, -2.0])
     (update,), state = _steps(optimizer, params, [gradient])
     np.testing.assert_allclose(update, 0.1 * 0.55 * gradient, rtol=1e-6)
     assert arsg_optax.metrics(state)["learning_rate"] == jnp.float32(-0.1)
-    # The iterate has moved by the momentum alone, 0.1 m, with m = 0.1 g.
-    iterate = arsg_optax.eval_params(state, params + update)
-    np.testing.assert_allclose(iterate, params + 0.1 * 0.1 * gradient, rtol=1e-6)
 
 
 def test_of_nested_chains_the_innermost_gives_the_raw_gradient():

@@ -37,7 +37,9 @@ def test_observation_zero_is_heavy_ball(b1):
 def test_observation_one_minus_b1_is_nesterov(b1):
     ours = arsg_optax.rsg(0.5, b1, observation=1 - b1)
     _assert_same_path(ours, optax.sgd(0.5 * (1 - b1), momentum=b1, nesterov=True))
-    converted = arsg_optax.rsg(*hyperparams.from_nesterov(0.5 * (1 - b1), b1))
+    converted = arsg_optax.rsg(
+        **hyperparams.from_nesterov(0.5 * (1 - b1), b1)._asdict()
+    )
     _assert_same_path(converted, ours)
 
 

@@ -53,12 +53,12 @@ class Schedules(NamedTuple):
         if given and self.observation != DEFAULT_OBSERVATION:
             raise ValueError(
                 "observation must be None where distance is given, got "
-                f"{self.observation!r} and distance={self.distance!r}; both say how far "
-                "ahead the gradient is taken."
+                f"{self.observation!r} and distance={self.distance!r}; both say how "
+                "far ahead the gradient is taken."
             )
-        numbers = not callable(self.distance) and not callable(self.b1)
-        if numbers and not self.exact:
-            observation_from_distance(self.distance, self.b1)
+        distance, b1 = self.distance, self.b1
+        if not (self.exact or callable(distance) or callable(b1) or distance is None):
+            observation_from_distance(distance, b1)
 
     def at(
         self,

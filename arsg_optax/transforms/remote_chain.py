@@ -202,7 +202,8 @@ def remote_chain(
     References:
       Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
       Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2 (exact), eq. 3
-      (concise) and Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, 2019, eq. 6.
+      (concise) and Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, 2019,
+      eq. 6 (exact).
     """
     schedules = Schedules(learning_rate, b1, observation, distance, exact)
     schedules.check()
@@ -312,8 +313,8 @@ def _two_point(
     what this one adds, and not in the parameters' dtypes, to which links round.
     """
     if jax.tree.leaves(old.previous):
-        dtypes = jax.tree.map(jnp.dtype, old.previous)
-        before, now = old.previous, jax.tree.map(jnp.asarray, made, dtypes)
+        before = old.previous
+        now = jax.tree.map(lambda u, like: u.astype(like.dtype), made, before)
         new = new._replace(previous=now)
     else:
         before = _links.divided(old.mu, old.links)

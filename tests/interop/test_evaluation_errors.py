@@ -1,4 +1,4 @@
-"""What eval_params refuses and accepts between observation and step, and metrics."""
+"""What eval_params and remote_chain refuse and accept, and metrics."""
 
 from typing import Any, NamedTuple
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 import arsg_optax
@@ -22,84 +23,215 @@ def _after_one_step(optimizer) -> tuple[Any, Any]:
     return state, optax.apply_updates(params, updates)
 
 
-REFUSED = {
-    "Optax's learning rate": (
-        optax.chain(OBSERVATION, optax.scale_by_learning_rate(0.1)),
-        "end the chain with arsg_optax.scale_by_learning_rate",
-    ),
-    "learning rate in front": (
-        optax.chain(RATE, OBSERVATION),
-        "end the chain with arsg_optax.scale_by_learning_rate",
-    ),
-    "no learning rate": (optax.chain(OBSERVATION), "must record the learning rate"),
-    "two learning rates": (
-        optax.chain(OBSERVATION, RATE, RATE),
-        "one learning rate behind an observation, got 2",
-    ),
-    "partitioned learning rates": (
-        optax.chain(
-            OBSERVATION,
-            optax.partition({"one": RATE, "two": RATE}, {"b": "one", "w": "two"}),
-        ),
-        "partition whole optimizers",
-    ),
-    "learning rate of other leaves only": (
-        optax.partition(
-            {"one": optax.chain(OBSERVATION, optax.scale(-0.1)), "two": RATE},
-            {"b": "one", "w": "two"},
-        ),
-        "end the chain with arsg_optax.scale_by_learning_rate",
-    ),
-    "masked learning rate": (
-        optax.chain(OBSERVATION, optax.masked(RATE, {"b": True, "w": False})),
-        "got a masked one",
-    ),
-    "momentum": (
-        optax.chain(OBSERVATION, optax.trace(0.9), RATE),
-        "got TraceState",
-    ),
-    "average": (
-        optax.chain(OBSERVATION, optax.ema(0.9), RATE),
-        "got EmaState",
-    ),
+INNER = arsg_optax.rsg(0.1, 0.9, 0.5)
+W_ONLY = {"b": False, "w": True}
+B_ONLY = {"b": True, "w": False}
+
+# Behind an observed optimizer, or around it: what could rescale its steps.
+RESCALED = {
+    "scale": (optax.chain(INNER, optax.scale(0.1)), r"got EmptyState at '\[1\]'"),
+    "clip": (optax.chain(INNER, optax.clip(0.1)), r"got EmptyState at '\[1\]'"),
     "schedule": (
-        optax.chain(OBSERVATION, optax.scale_by_schedule(lambda count: 1.0), RATE),
+        optax.chain(INNER, optax.scale_by_schedule(lambda count: 0.5)),
         "got ScaleByScheduleState",
     ),
-    "two observations": (
-        optax.chain(arsg_optax.rsg(0.1), arsg_optax.rsg(0.1)),
-        "one observation a leaf, got two for",
+    "named": (
+        optax.named_chain(("all", INNER), ("half", optax.scale(0.5))),
+        r"got EmptyState at '\['half'\]'",
     ),
-    "two observations before one learning rate": (
-        optax.chain(OBSERVATION, OBSERVATION, RATE),
-        "one observation a leaf, got two for",
+    "outer chain": (
+        optax.chain(optax.chain(INNER), optax.scale(0.1)),
+        r"got EmptyState at '\[1\]'",
     ),
-    "rms": (
-        optax.chain(OBSERVATION, optax.scale_by_rms(), RATE),
-        r"got ScaleByRmsState at '\[1\]'.*denominator\(\)",
+    "momentum": (optax.chain(INNER, optax.trace(0.9)), "got TraceState"),
+    "another rate": (
+        optax.chain(INNER, arsg_optax.scale_by_learning_rate(1.0)),
+        "got ScaleByLearningRateState",
     ),
-    "adam": (
-        optax.chain(OBSERVATION, optax.scale_by_adam(), RATE),
-        r"got ScaleByAdamState at '\[1\]'.*denominator\(\)",
+    "masked scale": (
+        optax.chain(INNER, optax.masked(optax.scale(0.1), W_ONLY)),
+        "got MaskedState",
     ),
-    "adam in arsg": (
-        arsg_optax.arsg(0.1, preconditioner=optax.scale_by_adam()),
-        r"got ScaleByAdamState at '\[0\]\[1\]'",
+    "masked on other leaves, but nothing shows it": (
+        optax.chain(
+            optax.masked(INNER, W_ONLY), optax.masked(optax.scale(0.1), B_ONLY)
+        ),
+        "got MaskedState",
     ),
-    "masked rms": (
-        optax.chain(OBSERVATION, optax.masked(optax.scale_by_rms(), True), RATE),
-        "got ScaleByRmsState",
+    "schedule-free": (
+        optax.contrib.schedule_free(INNER, 0.1),
+        "only inside wrappers that leave its steps alone, got RemoteChainState",
+    ),
+    "mechanize": (
+        optax.contrib.mechanize(INNER),
+        "only inside wrappers that leave its steps alone, got MechanicState",
+    ),
+    "two of one leaf": (
+        optax.chain(INNER, INNER),
+        r"one observation per leaf, got two for '\['b'\]', the second at '\[1\]'",
+    ),
+}
+REMEDY = "clip in front of the optimizer"
+
+
+@pytest.mark.parametrize("name", RESCALED)
+def test_what_may_rescale_the_steps_is_refused(name, relaxed_promotion):
+    # Mechanize mixes dtypes.
+    optimizer, message = RESCALED[name]
+    state, params = _after_one_step(optimizer)
+    with pytest.raises(ValueError, match=message) as caught:
+        arsg_optax.eval_params(state, params)
+    assert REMEDY in str(caught.value) or "split the leaves" in str(caught.value)
+
+
+def test_reduce_on_plateau_behind_it_is_refused(relaxed_promotion):
+    optimizer = optax.chain(INNER, optax.contrib.reduce_on_plateau())
+    params = tree(0)
+    state = optimizer.init(params)
+    _, state = optimizer.update(tree(1), state, params, value=1.0)
+    with pytest.raises(ValueError, match="got ReduceLROnPlateauState"):
+        arsg_optax.eval_params(state, params)
+
+
+def test_masked_members_for_provably_other_leaves_may_follow():
+    optimizer = optax.chain(
+        optax.masked(INNER, W_ONLY),
+        optax.masked(optax.trace(0.5), B_ONLY),
+        optax.masked(arsg_optax.rsg(0.3, 0.9, 0.5), B_ONLY),
+        arsg_optax.track_oscillation(),
+    )
+    state, params = _after_one_step(optimizer)
+    point = iterate(state, params)
+    # m_1 = 0.1 g and the distance is 4.5.
+    for name, rate in {"b": 0.3, "w": 0.1}.items():
+        expected = params[name] + rate * 4.5 * 0.1 * tree(1)[name]
+        np.testing.assert_allclose(point[name], expected, rtol=1e-5)
+
+
+PLAIN = {
+    "rsg": (
+        optax.chain(OBSERVATION, RATE),
+        r"write arsg_optax\.remote_chain\(learning_rate=\.\.\., b1=",
+    ),
+    "arsg": (
+        optax.chain(
+            arsg_optax.chain_on_gradient(
+                OBSERVATION, arsg_optax.scale_by_nonincreasing_rms()
+            ),
+            RATE,
+        ),
+        r"remote_chain\(scale_by_nonincreasing_rms\(\.\.\.\), learning_rate=",
+    ),
+    "behind a mask": (
+        optax.masked(optax.chain(OBSERVATION, RATE), True),
+        "plain chain",
+    ),
+    "inside two points": (
+        arsg_optax.observe_remotely(optax.chain(OBSERVATION, RATE), 1.0),
+        "plain chain",
     ),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_the_iterate_is_not_known_for(name, relaxed_promotion):
-    # Optax's Adam raises a float to an integer power.
-    optimizer, message = REFUSED[name]
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_chain_is_told_what_to_write_instead(name):
+    optimizer, message = PLAIN[name]
     state, params = _after_one_step(optimizer)
     with pytest.raises(ValueError, match=message):
         arsg_optax.eval_params(state, params)
+
+
+LINKS = {
+    "Optax's rms": (optax.scale_by_rms(), r"got ScaleByRmsState at links\[0\]"),
+    "Optax's adam": (optax.scale_by_adam(), "got ScaleByAdamState"),
+    "clip": (optax.clip(1.0), "got EmptyState"),
+    "masked": (optax.masked(optax.scale_by_rms(), True), "got ScaleByRmsState"),
+    "chained": (
+        optax.chain(arsg_optax.scale_by_adam_rms(), optax.trace(0.9)),
+        r"got TraceState at links\[0\]\[1\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_links_that_do_not_say_what_they_do_are_refused_at_init(name):
+    link, message = LINKS[name]
+    optimizer = arsg_optax.arsg(0.1, preconditioner=link)
+    with pytest.raises(ValueError, match=message) as caught:
+        optimizer.init(tree(0))
+    assert "scale_by_adam_rms" in str(caught.value)
+
+
+class _SignState(NamedTuple):
+    makes_direction = True
+
+
+def _sign():
+    return optax.GradientTransformation(
+        lambda params: _SignState(),
+        lambda updates, state, params=None: (jax.tree.map(jnp.sign, updates), state),
+    )
+
+
+def test_a_direction_has_an_iterate_in_the_exact_form_only():
+    concise, exact = (
+        arsg_optax.remote_chain(_sign(), learning_rate=0.1, b1=0.9, exact=exact)
+        for exact in (False, True)
+    )
+    with pytest.raises(ValueError, match=r"evaluate at params, or use exact=True"):
+        arsg_optax.eval_params(*_after_one_step(concise))
+    state, params = _after_one_step(exact)
+    point, start = iterate(state, params), tree(0)
+    for name in params:
+        expected = start[name] - 0.1 * np.sign(tree(1)[name])
+        np.testing.assert_allclose(point[name], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_swapped_arguments_and_other_trees_are_refused():
+    state, params = _after_one_step(arsg_optax.arsg(0.1))
+    with pytest.raises(ValueError, match=r"got a RemoteChainState; call eval_params"):
+        arsg_optax.eval_params(params, state)
+    other = optax.sgd(0.1, momentum=0.9).init(params)
+    with pytest.raises(ValueError, match=r"got a TraceState; call eval_params"):
+        arsg_optax.eval_params(params, other)
+    pair = optax.LookaheadParams(params, params)
+    with pytest.raises(ValueError, match=r"pass params\.fast"):
+        arsg_optax.eval_params(state, pair)
+
+
+def test_a_state_taken_apart_into_dictionaries_is_refused():
+    serialization = pytest.importorskip("flax.serialization")
+    optimizer = optax.chain(optax.clip(1.0), arsg_optax.arsg(0.1))
+    state, params = _after_one_step(optimizer)
+    saved = serialization.to_state_dict(state)
+    with pytest.raises(ValueError, match="from_state_dict"):
+        arsg_optax.eval_params(saved, params)
+    restored = serialization.from_state_dict(optimizer.init(params), saved)
+    np.testing.assert_array_equal(
+        iterate(restored, params)["w"], iterate(state, params)["w"]
+    )
+
+
+def test_strict_refuses_a_state_in_which_nothing_moves():
+    state, params = _after_one_step(arsg_optax.adarem(0.1))
+    assert arsg_optax.eval_params(state, params) is params
+    with pytest.raises(ValueError, match="nothing moves"):
+        arsg_optax.eval_params(state, params, strict=True)
+    state, params = _after_one_step(INNER)
+    arsg_optax.eval_params(state, params, strict=True)
+
+
+def test_complex_parameters_split_in_two(relaxed_promotion):
+    params = {"z": jnp.array([1.0 + 2.0j, -3.0j]), "w": jnp.ones(2)}
+    gradient = {"z": jnp.array([0.5 - 1.0j, 1.0 + 0.0j]), "w": jnp.ones(2)}
+    optimizer = optax.contrib.split_real_and_imaginary(INNER)
+    state = optimizer.init(params)
+    updates, state = optimizer.update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+    point = iterate(state, params)
+    for name in params:
+        expected = params[name] + 0.1 * 4.5 * 0.1 * gradient[name]
+        np.testing.assert_allclose(point[name], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -115,20 +247,6 @@ def test_params_of_another_model(change):
     state, params = _after_one_step(arsg_optax.arsg(0.1))
     with pytest.raises(ValueError, match="params must be those that opt_state belongs"):
         arsg_optax.eval_params(state, change(params))
-
-
-def test_two_observations_of_different_leaves_share_a_learning_rate():
-    masks = {"b": True, "w": False}, {"b": False, "w": True}
-    slow = arsg_optax.remote_observation(0.99, 0.1)
-    optimizer = optax.chain(
-        optax.masked(OBSERVATION, masks[0]), optax.masked(slow, masks[1]), RATE
-    )
-    state, params = _after_one_step(optimizer)
-    point = iterate(state, params)
-    # m_1 = (1 - b1) g and distance = observation b1 / (1 - b1).
-    for name, offset in {"b": 0.5 * 0.9, "w": 0.1 * 0.99}.items():
-        expected = params[name] + 0.1 * offset * tree(1)[name]
-        np.testing.assert_allclose(point[name], expected, rtol=1e-5)
 
 
 class _HalvedState(NamedTuple):
@@ -160,8 +278,13 @@ def test_a_users_preconditioner_with_a_denominator():
 
 def test_a_declared_link_is_passed_by():
     link = optax.scale_by_schedule(lambda count: 0.9)
-    plain = optax.chain(OBSERVATION, RATE)
-    declared = optax.chain(OBSERVATION, arsg_optax.declare_elementwise(link), RATE)
+    plain = arsg_optax.remote_chain(learning_rate=0.1, b1=0.9, observation=0.5)
+    declared = arsg_optax.remote_chain(
+        arsg_optax.declare_elementwise(link),
+        learning_rate=0.1,
+        b1=0.9,
+        observation=0.5,
+    )
     state, params = _after_one_step(declared)
     expected = iterate(_after_one_step(plain)[0], params)
     point = iterate(state, params)
@@ -208,17 +331,31 @@ def test_metrics_of_several_instances_have_their_paths():
     )
     found = arsg_optax.metrics(jax.jit(_after_one_step, static_argnums=0)(optimizer)[0])
     prefix = "inner_states/{}/inner_state/2/learning_rate"
+    encoder = "inner_states/encoder/inner_state/learning_rate"
     assert set(found) == {
         "observation",
         "distance",
         "momentum_max",
         "resilience",
-        prefix.format("encoder"),
+        encoder,
         prefix.format("decoder"),
     }
-    np.testing.assert_allclose(found[prefix.format("encoder")], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(found[encoder], 0.1, rtol=1e-6)
     np.testing.assert_allclose(found[prefix.format("decoder")], 0.2, rtol=1e-6)
 
 
 def test_metrics_of_other_optimizers_are_empty():
     assert arsg_optax.metrics(optax.adam(0.1).init(tree(0))) == {}
+
+
+def test_the_share_of_elements_that_stand_at_eps():
+    optimizer = arsg_optax.arsg(0.1, b2=0.5, eps=1.0)
+    params = {"w": jnp.zeros(4)}
+    state = optimizer.init(params)
+    assert "share_at_eps" not in arsg_optax.metrics(state)
+    for expected, size in ((1.0, 1.0), (0.75, 3.0), (0.75, 0.0)):
+        # A squared gradient of 9 averages to 4.5 or more.
+        gradient = {"w": jnp.array([size, 1e-6, 1.0, 0.0])}
+        _, state = optimizer.update(gradient, state, params)
+        found = arsg_optax.metrics(state, share_at_eps=True)
+        assert float(found["share_at_eps"]) == expected
