@@ -176,7 +176,8 @@ def to_qhm(params: RSGParams) -> QHMParams:
         observation = observation_from_distance(distance, b1)
     if observation is None:
         raise ValueError(
-            "params must have an observation or a distance, got None for both; give one."
+            "params must have an observation or a distance, got None for both; give "
+            "one of them."
         )
     _rsg_params(learning_rate, b1, observation)
     return QHMParams(learning_rate, 1 - observation, b1)

@@ -35,7 +35,7 @@ DIMENSION = 6
 
 def two_state_of(params: hp.RSGParams, q: float, m: float) -> tuple[float, ...]:
     """RSG in the coordinates that q and m fix: the inverse of the conversion."""
-    learning_rate, b1, observation = map(float, params)
+    learning_rate, b1, observation = map(float, params[:3])
     h = 1 + b1 - q
     recent = -learning_rate * (1 - observation) * (1 - b1)
     z = recent - learning_rate * observation
