@@ -19,7 +19,7 @@ from arsg_optax.constraints._metric import (
     preconditioner_multipliers,
 )
 from arsg_optax.constraints._set_arguments import check_set, held, refreshed
-from arsg_optax.constraints.sets import Box, ParameterSet, nearest
+from arsg_optax.constraints.sets import Box, ParameterSet, nearest, next_toward
 
 
 class ProjectState(NamedTuple):
@@ -210,6 +210,6 @@ def _nudged(
         # Numbers below the smallest normal one count as 0.
         least = jnp.copysign(jnp.full_like(u, jnp.finfo(u.dtype).tiny), toward)
         tiny = jnp.abs(u) < jnp.abs(least)
-        return jnp.where(y == x, u, jnp.where(tiny, least, jnp.nextafter(u, toward)))
+        return jnp.where(y == x, u, jnp.where(tiny, least, next_toward(u, toward)))
 
     return [shorter(*each) for each in zip(sums, inside, steps, strict=True)]

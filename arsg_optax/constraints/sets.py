@@ -119,7 +119,21 @@ def _inward(bound: jax.Array, dtype: jnp.dtype, inside: float) -> jax.Array:
     wide = compute_dtype(bound, near)
     rounded, exact = near.astype(wide), bound.astype(wide)
     wrong = rounded < exact if inside > 0 else rounded > exact
-    return jnp.where(wrong, jnp.nextafter(near, jnp.full_like(near, inside)), near)
+    return jnp.where(wrong, next_toward(near, jnp.full_like(near, inside)), near)
+
+
+@jax.custom_jvp
+def next_toward(x: jax.Array, end: jax.Array) -> jax.Array:
+    """The number beside x on the way to `end`.
+
+    Its derivative is 1, that of x without a rounding; `nextafter` has none.
+    """
+    return jnp.nextafter(x, end)
+
+
+@next_toward.defjvp
+def _straight_through(primals, tangents):
+    return next_toward(*primals), tangents[0]
 
 
 def scalar(field: Any) -> jax.Array:
