@@ -16,7 +16,7 @@ def adarem(
     b1: optax.ScalarOrSchedule = 0.9,
     resilience: optax.ScalarOrSchedule = 0.999,
     *,
-    eps: chex.Numeric = 1e-8,
+    eps: chex.Numeric = 1e-30,
     scope: str = "tree",
     weight_decay: optax.ScalarOrSchedule = 0.0,
     mask: Mask = None,
@@ -42,7 +42,9 @@ def adarem(
         m_{t+1} &\leftarrow \beta_t m_t + (1-\beta_t) g_t
       \end{align*}
 
-    State: one array a parameter, four bytes in float32, two in bfloat16.
+    State: one array a parameter, four bytes in float32, two in bfloat16. A gradient's
+    element that is infinite or NaN spoils its own parameter and momentum, for good, and
+    no other.
 
     When to use it: in place of SGD with momentum, at its step size, where some weights
     oscillate.
@@ -54,7 +56,9 @@ def adarem(
         value; the default is the usual one of SGD.
       resilience: in [0, 1], or a schedule. The default is where the paper starts;
         :func:`arsg_optax.scale_by_resilience` has its decay, once an epoch.
-      eps: added to the denominator, in units of the squared gradient.
+      eps: added to the denominator, in units of the squared gradient. The paper gives
+        no value; gradients below its square root get no resilience, so our earlier
+        default, Adam's 1e-8, switched the method off below 1e-4.
       scope: the maximum of the momentum is over the whole "tree" or each "leaf".
       weight_decay: decoupled, multiplied by the learning rate but not by the
         resilience.

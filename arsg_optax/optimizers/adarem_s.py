@@ -17,7 +17,7 @@ def adarem_s(
     resilience: optax.ScalarOrSchedule = 0.999,
     *,
     sphere_mask: Mask,
-    eps: chex.Numeric = 1e-8,
+    eps: chex.Numeric = 1e-30,
     scope: str = "tree",
     weight_decay: optax.ScalarOrSchedule = 0.0,
     radius: chex.Numeric | None = None,
@@ -53,7 +53,9 @@ def adarem_s(
     With a given radius the first gradient is rescaled to the one at
     :math:`R \theta_0 / \|\theta_0\|` before anything else.
 
-    State: one array a parameter, four bytes in float32, two in bfloat16.
+    State: one array a parameter, four bytes in float32, two in bfloat16. A gradient's
+    element that is infinite or NaN spoils its own parameter and momentum, for good, and
+    on a sphere all parameters of that sphere, as they share its norm.
 
     When to use it: in place of AdaRem where normalization follows the weights.
 
@@ -67,7 +69,9 @@ def adarem_s(
       sphere_mask: which leaves are on a sphere: tree of booleans, a prefix of one, or a
         callable that makes it from the parameters. Only weights that a normalisation
         follows qualify, so there is no default.
-      eps: added to the denominator, in units of the squared gradient.
+      eps: added to the denominator, in units of the squared gradient. The paper gives
+        no value; gradients below its square root get no resilience, so our earlier
+        default, Adam's 1e-8, switched the method off below 1e-4.
       scope: the maximum of the momentum is over the whole "tree" or each "leaf".
       weight_decay: decoupled, multiplied by the learning rate but not by the
         resilience, or a schedule.

@@ -31,12 +31,15 @@ class ScaleByResilienceState(NamedTuple):
     applied_resilience: jax.Array
     applied_eps: jax.Array
 
+    # Declares to a chain that this link multiplies each element by a factor around 1.
+    elementwise = True
+
 
 def scale_by_resilience(
     b1: optax.ScalarOrSchedule = 0.9,
     resilience: optax.ScalarOrSchedule = 0.999,
     *,
-    eps: chex.Numeric = 1e-8,
+    eps: chex.Numeric = 1e-30,
     scope: str = "tree",
     mu_dtype: Any | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -57,12 +60,18 @@ def scale_by_resilience(
     inside :func:`arsg_optax.chain_on_gradient`, else :math:`d_t` as well. The factor
     lies in :math:`[1-\lambda, 1+\lambda]`; the momentum is updated afterwards.
 
+    An element of the gradient that is infinite or NaN spoils that element of the update
+    and of the momentum, for good, and no other one: the maximum is over finite values.
+
     Args:
       b1: decay rate of the momentum, in [0, 1), or a schedule; the paper gives no
         value, 0.9 is our choice.
       resilience: in [0, 1], or a schedule of it. The paper multiplies it by 0.999
         once an epoch: ``lambda count: 0.999 ** (1 + count // steps_per_epoch)``.
-      eps: added to the denominator as printed, in units of the squared gradient.
+      eps: added to the denominator as printed, in units of the squared gradient. The
+        paper gives no value. Adam's 1e-8, our earlier default, switches the method off
+        for gradients below 1e-4: at a steady gradient of 1e-5 the factor was 1.01 where
+        it should be 2. The present default does so below 1e-15.
       scope: "tree" takes the maximum over all arrays, as the paper's bold vector
         suggests; "leaf" over each array by itself.
       mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
@@ -116,9 +125,9 @@ def scale_by_resilience(
         constant = value_at("eps", eps, state.count)
 
         def scale(d, g, m, m_max):
-            agreement = _agreement(g, m, m_max, constant)
-            dtype = compute_dtype(d, agreement)
-            return d.astype(dtype) * _factor(agreement.astype(dtype), strength)
+            factor = _factor(g, m, m_max, constant, strength)
+            dtype = compute_dtype(d, factor)
+            return d.astype(dtype) * factor.astype(dtype)
 
         maxima = _spread(state.mu_max, state.mu)
         scaled = jax.tree.map(scale, updates, gradient, state.mu, maxima)
@@ -154,29 +163,50 @@ def resilience_factors(
     eps = jnp.where(after.applied_eps > 0, after.applied_eps, 1)
 
     def factor(g, m, m_max):
-        agreement = _agreement(g, m, m_max, eps)
-        return _factor(agreement, after.applied_resilience)
+        return _factor(g, m, m_max, eps, after.applied_resilience)
 
     return jax.tree.map(factor, gradient, before.mu, _spread(before.mu_max, before.mu))
 
 
 @per_leaf
-def _factor(agreement, strength):
+def _factor(gradient, momentum, momentum_max, eps, strength):
+    agreement = _agreement(gradient, momentum, momentum_max, eps)
     return 1 + jnp.asarray(strength, agreement.dtype) * agreement
 
 
-@per_leaf
+@jax.custom_jvp
 def _agreement(gradient, momentum, momentum_max, eps):
     """b_t, in [-1, 1].
 
-    Written as sign(g) m/max|m| / (1 + eps/(|g| max|m|)), which is the paper's
-    quotient without its overflow: where |g| max|m| is 0 or infinite the last factor
-    is 0 or 1, never NaN.
+    Written as m/max|m| * g/(|g| + eps/max|m|), which is the paper's quotient without
+    its product |g| max|m|: in float32 that is 0 for two factors of 1e-23.
     """
+    ratio, sign, *_ = _agreement_parts(gradient, momentum, momentum_max, eps)
+    return ratio * sign
+
+
+@_agreement.defjvp
+def _agreement_jvp(primals, tangents):
+    """The derivative, whose plain form squares |g| and max|m|, so that 0 gives NaN."""
+    ratio, sign, largest, threshold, size = _agreement_parts(*primals)
+    dg, dm, dmax, deps = (jnp.asarray(each, ratio.dtype) for each in tangents)
+    dratio = (dm - ratio * dmax) / largest
+    dthreshold = (deps - threshold * dmax) / largest
+    dsign = ((1 - jnp.abs(sign)) * dg - sign * dthreshold) / size
+    return ratio * sign, dratio * sign + ratio * dsign
+
+
+def _agreement_parts(gradient, momentum, momentum_max, eps):
     dtype = compute_dtype(gradient, momentum)
-    g, m, largest = (x.astype(dtype) for x in (gradient, momentum, momentum_max))
-    aligned = jnp.sign(g) * (m / jnp.maximum(largest, jnp.finfo(dtype).tiny))
-    return aligned / (1 + jnp.asarray(eps, dtype) / (jnp.abs(g) * largest))
+    g, m, largest, eps = (
+        jnp.asarray(x, dtype) for x in (gradient, momentum, momentum_max, eps)
+    )
+    limits = jnp.finfo(dtype)
+    # Without momentum, as at the first update, m is 0 and any divisor will do.
+    largest = jnp.where(largest >= limits.tiny, largest, 1)
+    threshold = jnp.clip(eps / largest, limits.tiny, limits.max)
+    size = jnp.abs(g) + threshold
+    return m / largest, g / size, largest, threshold, size
 
 
 def _spread(maxima, tree):
@@ -190,8 +220,15 @@ def _largest(tree, scope):
     """max|m| of a tree as () or of each leaf as (leaves,)."""
     dtype = default_float()
     maxima = [
-        jnp.max(jnp.abs(leaf), initial=0).astype(dtype)
+        jnp.max(_finite_size(leaf), initial=0).astype(dtype)
         for leaf in jax.tree.leaves(tree)
     ]
     each = jnp.stack(maxima) if maxima else jnp.zeros((0,), dtype)
     return jnp.max(each, initial=0) if scope == "tree" else each
+
+
+@per_leaf
+def _finite_size(leaf):
+    """|m|, and 0 where it is infinite or NaN: such an element harms no other one."""
+    size = jnp.abs(leaf)
+    return jnp.where(size < jnp.inf, size, 0)
