@@ -1,6 +1,7 @@
 """Meshes of eight CPU devices that JAX 0.6 and today's JAX both make."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import pytest
@@ -17,6 +18,17 @@ def make_mesh(shape: tuple[int, ...], explicit: bool) -> jax.sharding.Mesh:
     return jax.make_mesh(
         shape, ("x", "y")[: len(shape)], axis_types=(kind,) * len(shape)
     )
+
+
+def shard_map(
+    function: Callable[..., Any], check_vma: bool = True, **options: Any
+) -> Callable[..., Any]:
+    """`jax.shard_map`, which had another place and another argument in JAX 0.6.0."""
+    if hasattr(jax, "shard_map"):
+        return jax.shard_map(function, check_vma=check_vma, **options)
+    from jax.experimental.shard_map import shard_map as older
+
+    return older(function, check_rep=check_vma, **options)
 
 
 class Layout(NamedTuple):
