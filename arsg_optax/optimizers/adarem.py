@@ -1,5 +1,6 @@
 """AdaRem, the adaptive gradient method with resilience and momentum."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -21,6 +22,7 @@ def adarem(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     mask: Mask = None,
     mu_dtype: Any | None = None,
+    axis_name: str | Sequence[str] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""AdaRem: SGD whose steps grow along the momentum and shrink against it.
 
@@ -65,12 +67,15 @@ def adarem(
       mask: tree of booleans or a callable, which leaves decay, as in Optax.
       mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
         stochastically. None is the parameter's dtype, but float32 at least.
+      axis_name: mesh axes over which the maximum goes inside :func:`jax.shard_map`, see
+        :func:`arsg_optax.scale_by_resilience`.
 
     Returns:
       The corresponding :class:`optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: if an argument is out of range.
+      ValueError: if an argument is out of range, or if a momentum is split inside
+        `shard_map` and ``axis_name`` is None.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
@@ -93,7 +98,14 @@ def adarem(
     """
     return optax.chain(
         chain_on_gradient(
-            scale_by_resilience(b1, resilience, eps=eps, scope=scope, mu_dtype=mu_dtype)
+            scale_by_resilience(
+                b1,
+                resilience,
+                eps=eps,
+                scope=scope,
+                mu_dtype=mu_dtype,
+                axis_name=axis_name,
+            )
         ),
         decoupled_decay(weight_decay, mask),
         scale_by_learning_rate(learning_rate),

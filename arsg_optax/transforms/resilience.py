@@ -1,5 +1,6 @@
 """Resilience: steps that agree with the momentum grow, the others shrink."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -10,6 +11,7 @@ import optax
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
+from arsg_optax._reductions import Axes, as_axes, leaf_max
 from arsg_optax._rounding import RESILIENCE, rounding_step, rounds_by_count
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check_decay, check_eps, check_resilience
@@ -42,6 +44,7 @@ def scale_by_resilience(
     eps: chex.Numeric = 1e-30,
     scope: str = "tree",
     mu_dtype: Any | None = None,
+    axis_name: str | Sequence[str] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by AdaRem's agreement of gradient and momentum.
 
@@ -76,6 +79,10 @@ def scale_by_resilience(
         suggests; "leaf" over each array by itself.
       mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
         float32 or float64; None is the parameter's dtype, but float32 at least.
+      axis_name: the mesh axes along which :func:`jax.shard_map` splits arrays, or ():
+        each device then has whole arrays of its own. Inside `shard_map` the maximum of
+        each array is taken over those of them along which JAX knows it to vary. Under
+        ``jit`` arrays are whole, and nothing need be said.
 
     Returns:
       An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
@@ -83,7 +90,10 @@ def scale_by_resilience(
 
     Raises:
       ValueError: if an argument is out of range, if a hyper-parameter has 16 bits,
-        or if gradients are not real floating point or do not fit the state.
+        if gradients are not real floating point or do not fit the state, or if a
+        momentum varies along an axis of `shard_map` and ``axis_name`` is None. With
+        ``check_vma=False`` that cannot be known, and each device would take the
+        maximum of its own parts.
 
     References:
       Adaptive Gradient Method with Resilience and Momentum, eq. 1 and Algorithm 1.
@@ -96,14 +106,18 @@ def scale_by_resilience(
             f"scope must be 'tree' or 'leaf', got {scope!r}; 'tree' is the paper's."
         )
     mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
+    axes = as_axes(axis_name)
 
     def init_fn(params):
         check_real("params", params)
-        shape = () if scope == "tree" else (len(jax.tree.leaves(params)),)
+        mu = moments_like(params, mu_dtype)
+        # Zeros that vary along the axes that later maxima vary along, so that the state
+        # has one type in a scan inside shard_map.
+        mu_max = jnp.zeros_like(jax.eval_shape(lambda: _largest(mu, scope, axes)))
         return ScaleByResilienceState(
             count=jnp.zeros([], jnp.int32),
-            mu=moments_like(params, mu_dtype),
-            mu_max=jnp.zeros(shape, default_float()),
+            mu=mu,
+            mu_max=mu_max,
             applied_resilience=jnp.zeros([], default_float()),
             applied_eps=jnp.zeros([], default_float()),
         )
@@ -136,7 +150,7 @@ def scale_by_resilience(
         new_state = ScaleByResilienceState(
             count=increment(state.count),
             mu=mu,
-            mu_max=_largest(mu, scope),
+            mu_max=_largest(mu, scope, axes),
             applied_resilience=as_scalar(strength),
             applied_eps=as_scalar(constant),
         )
@@ -216,19 +230,15 @@ def _spread(maxima, tree):
     return jax.tree.unflatten(structure, each)
 
 
-def _largest(tree, scope):
-    """max|m| of a tree as () or of each leaf as (leaves,)."""
-    dtype = default_float()
-    maxima = [
-        jnp.max(_finite_size(leaf), initial=0).astype(dtype)
-        for leaf in jax.tree.leaves(tree)
-    ]
+def _largest(tree: optax.Updates, scope: str, axes: Axes) -> jax.Array:
+    """max|m| over the finite elements of a tree as () or of each leaf as (leaves,)."""
+    dtype, leaves = default_float(), jax.tree.leaves(tree)
+    maxima = [leaf_max(_finite(leaf), axes).astype(dtype) for leaf in leaves]
     each = jnp.stack(maxima) if maxima else jnp.zeros((0,), dtype)
     return jnp.max(each, initial=0) if scope == "tree" else each
 
 
 @per_leaf
-def _finite_size(leaf):
-    """|m|, and 0 where it is infinite or NaN: such an element harms no other one."""
-    size = jnp.abs(leaf)
-    return jnp.where(size < jnp.inf, size, 0)
+def _finite(leaf):
+    """The leaf with 0 for what is infinite or NaN, which so harms no other element."""
+    return jnp.where(jnp.abs(leaf) < jnp.inf, leaf, 0)
