@@ -113,7 +113,7 @@ def scale_by_resilience(
         mu = moments_like(params, mu_dtype)
         # Zeros that vary along the axes that later maxima vary along, so that the state
         # has one type in a scan inside shard_map.
-        mu_max = jnp.zeros_like(jax.eval_shape(lambda: _largest(mu, scope, axes)))
+        mu_max = jnp.zeros_like(jax.eval_shape(lambda: _largest(mu, mu, scope, axes)))
         return ScaleByResilienceState(
             count=jnp.zeros([], jnp.int32),
             mu=mu,
@@ -150,7 +150,7 @@ def scale_by_resilience(
         new_state = ScaleByResilienceState(
             count=increment(state.count),
             mu=mu,
-            mu_max=_largest(mu, scope, axes),
+            mu_max=_largest(mu, gradient, scope, axes),
             applied_resilience=as_scalar(strength),
             applied_eps=as_scalar(constant),
         )
@@ -230,15 +230,23 @@ def _spread(maxima, tree):
     return jax.tree.unflatten(structure, each)
 
 
-def _largest(tree: optax.Updates, scope: str, axes: Axes) -> jax.Array:
+def _largest(
+    momentum: optax.Updates, gradient: optax.Updates, scope: str, axes: Axes
+) -> jax.Array:
     """max|m| over the finite elements of a tree as () or of each leaf as (leaves,)."""
-    dtype, leaves = default_float(), jax.tree.leaves(tree)
-    maxima = [leaf_max(_finite(leaf), axes).astype(dtype) for leaf in leaves]
+    dtype, pairs = default_float(), map(jax.tree.leaves, (momentum, gradient))
+    maxima = [
+        leaf_max(_finite(*pair), axes).astype(dtype)
+        for pair in zip(*pairs, strict=True)
+    ]
     each = jnp.stack(maxima) if maxima else jnp.zeros((0,), dtype)
     return jnp.max(each, initial=0) if scope == "tree" else each
 
 
 @per_leaf
-def _finite(leaf):
-    """The leaf with 0 for what is infinite or NaN, which so harms no other element."""
-    return jnp.where(jnp.abs(leaf) < jnp.inf, leaf, 0)
+def _finite(momentum, gradient):
+    """m with 0 for what is infinite or NaN, which so harms no other element."""
+    # On a TPU a maximum shares its kernel only with outputs of its own width: those are
+    # the momentum and, of the gradient's width, the parameter.
+    dtype = max(momentum.dtype, gradient.dtype, key=lambda dtype: dtype.itemsize)
+    return jnp.where(jnp.abs(momentum) < jnp.inf, momentum, 0).astype(dtype)
