@@ -5,6 +5,16 @@ the links they are chained from.
 """
 
 from arsg_optax import dynamics, hyperparams, tuning
+from arsg_optax.constraints.projection import ProjectState, project
+from arsg_optax.constraints.sets import Box, HalfSpace, L2Ball
+from arsg_optax.constraints.sphere import (
+    ConstrainToSphereState,
+    constrain_to_sphere,
+)
+from arsg_optax.constraints.sphere_learning_rate import (
+    ScaleBySphereLearningRateState,
+    scale_by_sphere_learning_rate,
+)
 from arsg_optax.evaluation import eval_params, metrics
 from arsg_optax.optimizers.adarem import adarem
 from arsg_optax.optimizers.adarem_s import adarem_s
@@ -41,7 +51,6 @@ from arsg_optax.transforms.preconditioning import (
     ScaleByNonincreasingRmsState,
     scale_by_nonincreasing_rms,
 )
-from arsg_optax.transforms.projection import ProjectState, project
 from arsg_optax.transforms.rectified_rms import (
     ScaleByRectifiedRmsState,
     scale_by_rectified_rms,
@@ -50,18 +59,9 @@ from arsg_optax.transforms.resilience import (
     ScaleByResilienceState,
     scale_by_resilience,
 )
-from arsg_optax.transforms.sets import Box, HalfSpace, L2Ball
 from arsg_optax.transforms.softplus_rms import (
     ScaleBySoftplusRmsState,
     scale_by_softplus_rms,
-)
-from arsg_optax.transforms.sphere import (
-    ConstrainToSphereState,
-    constrain_to_sphere,
-)
-from arsg_optax.transforms.sphere_learning_rate import (
-    ScaleBySphereLearningRateState,
-    scale_by_sphere_learning_rate,
 )
 from arsg_optax.transforms.two_point import ObserveRemotelyState, observe_remotely
 

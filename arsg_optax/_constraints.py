@@ -6,14 +6,14 @@ import optax
 
 from arsg_optax._iterate import Leaves
 from arsg_optax._state_search import Found, by_path, contains
-from arsg_optax.transforms._tangents import without_inward_part
-from arsg_optax.transforms.projection import (
+from arsg_optax.constraints._tangents import without_inward_part
+from arsg_optax.constraints.projection import (
     ProjectState,
     preconditioner_multipliers,
 )
-from arsg_optax.transforms.sets import nearest
-from arsg_optax.transforms.sphere import ConstrainToSphereState
-from arsg_optax.transforms.sphere_learning_rate import ScaleBySphereLearningRateState
+from arsg_optax.constraints.sets import nearest
+from arsg_optax.constraints.sphere import ConstrainToSphereState
+from arsg_optax.constraints.sphere_learning_rate import ScaleBySphereLearningRateState
 
 # Fields of this package's and of Optax's states that are shaped as the parameters.
 _MOMENTS = ("mu", "nu", "previous", "trace")

@@ -5,10 +5,10 @@ from typing import Any
 import chex
 import optax
 
-from arsg_optax.transforms._spheres import Mask, gradient_on_sphere
+from arsg_optax.constraints._spheres import Mask, gradient_on_sphere
+from arsg_optax.constraints.sphere_learning_rate import sphere_learning_rate
 from arsg_optax.transforms.combining import chain_on_gradient
 from arsg_optax.transforms.resilience import scale_by_resilience
-from arsg_optax.transforms.sphere_learning_rate import sphere_learning_rate
 
 
 def adarem_s(

@@ -11,7 +11,7 @@ import optax
 from arsg_optax._hyperparameters import increment
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check_radius
-from arsg_optax.transforms import _spheres
+from arsg_optax.constraints import _spheres
 
 
 class ConstrainToSphereState(NamedTuple):

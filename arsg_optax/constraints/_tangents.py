@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arsg_optax._precision import compute_dtype
-from arsg_optax.transforms.sets import Box, HalfSpace, L2Ball, ParameterSet, spread
+from arsg_optax.constraints.sets import Box, HalfSpace, L2Ball, ParameterSet, spread
 
 # Relative distance from the edge within which a point counts as lying on it.
 _EDGE = 1e-5
@@ -30,7 +30,7 @@ def without_inward_part(
     and the multipliers s, d - s n <n, d> / <n, s n> where <n, d> < 0.
 
     Args:
-      onto: as in :func:`arsg_optax.transforms.sets.nearest`.
+      onto: as in :func:`arsg_optax.constraints.sets.nearest`.
       points: in the set.
       offsets: d, shaped as the points.
       multipliers: s, as there.

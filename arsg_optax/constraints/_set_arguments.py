@@ -12,7 +12,7 @@ from arsg_optax._hyperparameters import as_scalar
 from arsg_optax._precision import compute_dtype
 from arsg_optax._state_search import by_path
 from arsg_optax._validation import is_number
-from arsg_optax.transforms.sets import Box, HalfSpace, L2Ball, ParameterSet
+from arsg_optax.constraints.sets import Box, HalfSpace, L2Ball, ParameterSet
 
 # What stands for None at a leaf of each tree.
 _FILLS = {"lower": -np.inf, "upper": np.inf, "center": 0.0, "normal": 0.0}

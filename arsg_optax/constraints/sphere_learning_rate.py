@@ -21,7 +21,7 @@ from arsg_optax._validation import (
     check_radius,
     check_weight_decay,
 )
-from arsg_optax.transforms import _spheres
+from arsg_optax.constraints import _spheres
 
 # Without a gradient the ratio falls with every decay. Below this alpha / rho^2 would
 # leave float32's range some day, and 0 times infinity is NaN.

@@ -10,12 +10,12 @@ from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._state_search import by_path, find_states
 from arsg_optax._trees import check_real, map_updates
 from arsg_optax._wrapping import Wrappable, as_extra_args
-from arsg_optax.transforms._set_arguments import check_set, held, refreshed
+from arsg_optax.constraints._set_arguments import check_set, held, refreshed
+from arsg_optax.constraints.sets import Box, ParameterSet, nearest
 from arsg_optax.transforms.resilience import (
     ScaleByResilienceState,
     resilience_factors,
 )
-from arsg_optax.transforms.sets import Box, ParameterSet, nearest
 
 
 class ProjectState(NamedTuple):
@@ -56,7 +56,7 @@ def project(
     holds for each element by itself. From parameters in a box the next ones are in it
     exactly, in their own dtype, as :func:`optax.apply_updates` forms them. The ball and
     the half-space are met up to rounding, and what they have met they leave alone, see
-    ``arsg_optax.transforms.sets.nearest``. A step is rounded in its own units, so
+    ``arsg_optax.constraints.sets.nearest``. A step is rounded in its own units, so
     parameters that start far outside, or take a step much longer than they are to the
     edge of a half-space, may need another update to be in.
 

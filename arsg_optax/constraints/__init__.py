@@ -1,0 +1,1 @@
+"""Parameters that stay in a set or on a sphere."""
