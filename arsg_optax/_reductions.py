@@ -1,22 +1,23 @@
 """Sums and maxima of whole arrays, also where `jax.shard_map` has split them.
 
 Under `jit` an array is whole, whatever its sharding: nothing here does anything then.
-Inside `jax.shard_map` each device sees its part, and only JAX's record of the mesh axes
+Inside `jax.shard_map` each device sees a part, and only JAX's record of the mesh axes
 along which a value varies says which arrays are split. A leaf is reduced over those of
 its own axes that the caller names, and leaves are added up after that: a replicated
 leaf would count several times otherwise.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+AxisName = str | Sequence[str] | None
 Axes = tuple[str, ...] | None
 
 
-def as_axes(axis_name: Any) -> Axes:
+def as_axes(axis_name: AxisName) -> Axes:
     """Checks an argument `axis_name`: None, a name or a sequence of names.
 
     Raises:
@@ -34,32 +35,61 @@ def as_axes(axis_name: Any) -> Axes:
     )
 
 
-def leaf_sum(leaf: jax.Array, axes: Axes) -> jax.Array:
-    """The sum of all elements: () of the leaf's dtype."""
-    return _over_devices(jax.lax.psum, jnp.sum(leaf), leaf, axes)
+class Whole(NamedTuple):
+    """Reductions of trees over all elements, on whatever devices they are."""
+
+    # The tree's leaves. Their records say how it is split, not those of what is made
+    # of them: JAX 0.6 takes zeros_like of a split array for a replicated one.
+    points: Sequence[jax.Array]
+    axes: Axes
+    dtype: jnp.dtype  # Of the results, which are () arrays.
+
+    def sum(self, leaves: Sequence[jax.Array]) -> jax.Array:
+        """The sum of all elements of leaves that are shaped as the points."""
+        pairs = zip(leaves, self.points, strict=True)
+        sums = (leaf_sum(x, self.axes, y).astype(self.dtype) for x, y in pairs)
+        return sum(sums, jnp.zeros([], self.dtype))
+
+    def norm(self, leaves: Sequence[jax.Array]) -> jax.Array:
+        """The root of the sum of squares."""
+        return jnp.sqrt(self.sum([leaf * leaf for leaf in leaves]))
+
+    def max(self, leaves: Sequence[jax.Array]) -> jax.Array:
+        """The largest absolute value; 0 of no elements."""
+        pairs = zip(leaves, self.points, strict=True)
+        maxima = [leaf_max(x, self.axes, y).astype(self.dtype) for x, y in pairs]
+        zero = jnp.zeros([], self.dtype)
+        return jnp.max(jnp.stack(maxima), initial=0) if maxima else zero
+
+    def size(self) -> int:
+        """The number of elements."""
+        return sum(leaf_size(point, self.axes) for point in self.points)
 
 
-def leaf_max(leaf: jax.Array, axes: Axes) -> jax.Array:
-    """The largest absolute value: () of the leaf's dtype, 0 of no elements."""
-    return _over_devices(jax.lax.pmax, jnp.max(jnp.abs(leaf), initial=0), leaf, axes)
+def leaf_sum(leaf: jax.Array, axes: Axes, like: jax.Array | None = None) -> jax.Array:
+    """The sum of all elements: () of the leaf's dtype.
+
+    Args:
+      leaf: an array, or a part of one.
+      axes: from :func:`as_axes`.
+      like: an array that is split in the same way, by default the leaf itself.
+    """
+    split = split_axes(leaf if like is None else like, axes)
+    part = jnp.sum(leaf)
+    return jax.lax.psum(part, split) if split else part
+
+
+def leaf_max(leaf: jax.Array, axes: Axes, like: jax.Array | None = None) -> jax.Array:
+    """The largest absolute value, 0 of no elements; arguments as in `leaf_sum`."""
+    split = split_axes(leaf if like is None else like, axes)
+    part = jnp.max(jnp.abs(leaf), initial=0)
+    return jax.lax.pmax(part, split) if split else part
 
 
 def leaf_size(leaf: jax.Array, axes: Axes) -> int:
-    """The number of elements."""
+    """The number of elements of the whole array."""
     split = split_axes(leaf, axes)
     return leaf.size * (jax.lax.psum(1, split) if split else 1)
-
-
-def tree_sum(leaves: Iterable[jax.Array], dtype: jnp.dtype, axes: Axes) -> jax.Array:
-    """The sum of all leaves' elements: () of a dtype."""
-    sums = (leaf_sum(leaf, axes).astype(dtype) for leaf in leaves)
-    return sum(sums, jnp.zeros([], dtype))
-
-
-def tree_max(leaves: Iterable[jax.Array], dtype: jnp.dtype, axes: Axes) -> jax.Array:
-    """The largest absolute value of all leaves: () of a dtype, 0 of no elements."""
-    maxima = [leaf_max(leaf, axes).astype(dtype) for leaf in leaves]
-    return jnp.max(jnp.stack(maxima), initial=0) if maxima else jnp.zeros([], dtype)
 
 
 def split_axes(leaf: Any, axes: Axes) -> tuple[str, ...]:
@@ -89,13 +119,6 @@ def split_axes(leaf: Any, axes: Axes) -> tuple[str, ...]:
         if name not in varying:
             _check_tracked(name, varying)
     return tuple(name for name in axes if name in varying)
-
-
-def _over_devices(
-    reduce: Callable[..., Any], part: jax.Array, leaf: jax.Array, axes: Axes
-) -> jax.Array:
-    split = split_axes(leaf, axes)
-    return reduce(part, split) if split else part
 
 
 def _varying(value: Any) -> frozenset[str]:

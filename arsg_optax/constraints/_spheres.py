@@ -15,6 +15,7 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float
 from arsg_optax._precision import compute_dtype
+from arsg_optax._reductions import Axes, as_axes, leaf_sum
 from arsg_optax._trees import check_params, check_real, leaf_dtype, map_updates
 
 Mask = Any | Callable[[optax.Params], Any]
@@ -131,24 +132,30 @@ def remember(member: Sequence[bool], remembered: jax.Array) -> jax.Array:
     return jnp.array(member, jnp.bool_) | remembered
 
 
-def norms(leaves: Sequence[jax.Array], member: Sequence[Any], scope: str) -> jax.Array:
+def norms(
+    leaves: Sequence[jax.Array], member: Sequence[Any], scope: str, axes: Axes = None
+) -> jax.Array:
     """Norms of the members.
 
     Args:
       leaves: arrays of float32 or float64.
       member: booleans, or () arrays of them.
       scope: "leaf" or "tree".
+      axes: the mesh axes that may split members, see `arsg_optax._reductions`.
 
     Returns:
       (leaves,) or (), of the default float dtype.
     """
     dtype = default_float()
+
+    def squared(leaf, flag):
+        # Nothing is asked of a leaf that is on no sphere, however it is split.
+        sum_of = jnp.zeros([]) if flag is False else leaf_sum(jnp.square(leaf), axes)
+        return jnp.where(flag, sum_of, 0).astype(dtype)
+
     # One sum over all axes: on a mesh only a scalar travels. XLA adds blockwise, so ten
     # million elements are right to 1e-7; on a CPU with JAX 0.6 equal ones to 2e-5.
-    squares = [
-        jnp.where(flag, jnp.sum(jnp.square(leaf)), 0).astype(dtype)
-        for leaf, flag in zip(leaves, member, strict=True)
-    ]
+    squares = [squared(*pair) for pair in zip(leaves, member, strict=True)]
     each = jnp.stack(squares) if squares else jnp.zeros((0,), dtype)
     return jnp.sqrt(jnp.sum(each) if scope == "tree" else each)
 
@@ -256,18 +263,19 @@ def onto_spheres(
 
 
 def gradient_on_sphere(
-    mask: Mask, radius: chex.Numeric, scope: str
+    mask: Mask, radius: chex.Numeric, scope: str, axis_name: Any = None
 ) -> optax.GradientTransformationExtraArgs:
     """Turns members' gradients into those on the sphere, |theta| / R times as long.
 
     It only matters at the first update, where the parameters may lie off the sphere.
     The updates stay in their compute dtypes, for what takes statistics of them.
     """
+    axes = as_axes(axis_name)
 
     def update_fn(updates, state, params=None, **extra_args):
         del extra_args
         pairs = match(updates, params, mask)
-        held = norms(pairs.points, pairs.member, scope)
+        held = norms(pairs.points, pairs.member, scope, axes)
         at = given_radius(radius, held, pairs.member)
         onto = per_leaf(onto_factor(at, held), len(pairs.updates))
         rescaled = [

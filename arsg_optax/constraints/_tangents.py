@@ -11,7 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from arsg_optax._precision import compute_dtype
-from arsg_optax.constraints.sets import Box, HalfSpace, L2Ball, ParameterSet, spread
+from arsg_optax._reductions import Axes, Whole
+from arsg_optax.constraints._nearest import widened
+from arsg_optax.constraints.sets import (
+    Box,
+    HalfSpace,
+    L2Ball,
+    ParameterSet,
+    filled,
+    scalar,
+    spread,
+)
 
 # Relative distance from the edge within which a point counts as lying on it.
 _EDGE = 1e-5
@@ -22,6 +32,7 @@ def without_inward_part(
     points: Sequence[jax.Array],
     offsets: Sequence[jax.Array],
     multipliers: Sequence[jax.Array | None],
+    axes: Axes = None,
 ) -> list[jax.Array]:
     """Offsets from points of a set, less what leads inside from its edge.
 
@@ -34,6 +45,7 @@ def without_inward_part(
       points: in the set.
       offsets: d, shaped as the points.
       multipliers: s, as there.
+      axes: as there.
 
     Returns:
       The offsets in their dtypes.
@@ -41,14 +53,19 @@ def without_inward_part(
     if isinstance(onto, Box):
         bounds = (spread(bound, points) for bound in onto)
         return [_in_box(*each) for each in zip(points, offsets, *bounds, strict=True)]
-    normals, at_edge = _normals(onto, points)
+    if not points:
+        return []
+    whole = Whole(points, axes, compute_dtype(*points))
+    normals, at_edge = _normals(onto, points, whole)
     scales = [
         jnp.ones_like(n) if s is None else s.astype(n.dtype)
         for s, n in zip(multipliers, normals, strict=True)
     ]
-    length = _inner(normals, [s * n for s, n in zip(scales, normals, strict=True)])
+    length = _inner(
+        whole, normals, [s * n for s, n in zip(scales, normals, strict=True)]
+    )
     steps = [d.astype(n.dtype) for d, n in zip(offsets, normals, strict=True)]
-    inward = _inner(normals, steps)
+    inward = _inner(whole, normals, steps)
     usable = at_edge & (inward < 0) & (length > 0)
     share = jnp.where(usable, inward / jnp.where(usable, length, 1), 0)
     return [
@@ -68,33 +85,23 @@ def _in_box(point, offset, lower, upper):
 
 
 def _normals(
-    onto: L2Ball | HalfSpace, points: Sequence[jax.Array]
+    onto: L2Ball | HalfSpace, points: Sequence[jax.Array], whole: Whole
 ) -> tuple[list[jax.Array], jax.Array]:
     """Outer normals, of any length, and whether the point is at the edge: () bool."""
-    wide = [point.astype(compute_dtype(point)) for point in points]
+    wide = [widened(point) for point in points]
     if not isinstance(onto, HalfSpace):
-        centers = spread(onto.center, points)
-        normals = [
-            x if c is None else x - c.astype(x.dtype)
-            for x, c in zip(wide, centers, strict=True)
-        ]
-        radius = jax.tree.leaves(onto.radius)[0]
-        distance = jnp.sqrt(_inner(normals, normals))
-        return normals, distance >= (1 - _EDGE) * radius.astype(distance.dtype)
-    normals = [
-        jnp.zeros_like(x) if a is None else jnp.broadcast_to(a, x.shape).astype(x.dtype)
-        for x, a in zip(wide, spread(onto.normal, points), strict=True)
-    ]
-    offset = jax.tree.leaves(onto.offset)[0]
-    reached = _inner(normals, wide)
-    size = _inner([jnp.abs(a) for a in normals], [jnp.abs(x) for x in wide]) + jnp.abs(
-        offset
-    ).astype(reached.dtype)
-    return normals, reached >= offset.astype(reached.dtype) - _EDGE * size
+        pairs = zip(wide, filled(onto.center, points), strict=True)
+        normals = [x - c for x, c in pairs]
+        radius = scalar(onto.radius).astype(whole.dtype)
+        return normals, whole.norm(normals) >= (1 - _EDGE) * radius
+    normals = filled(onto.normal, points)
+    offset = scalar(onto.offset).astype(whole.dtype)
+    products = [a * x for a, x in zip(normals, wide, strict=True)]
+    size = whole.sum([jnp.abs(each) for each in products]) + jnp.abs(offset)
+    return normals, whole.sum(products) >= offset - _EDGE * size
 
 
-def _inner(one: Sequence[jax.Array], other: Sequence[jax.Array]) -> jax.Array:
-    """Over all leaves: () of their widest compute dtype."""
-    dtype = compute_dtype(*one)
-    products = [jnp.sum(a * b).astype(dtype) for a, b in zip(one, other, strict=True)]
-    return sum(products, jnp.zeros([], dtype))
+def _inner(
+    whole: Whole, one: Sequence[jax.Array], other: Sequence[jax.Array]
+) -> jax.Array:
+    return whole.sum([a * b for a, b in zip(one, other, strict=True)])

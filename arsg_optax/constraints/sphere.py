@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import increment
+from arsg_optax._reductions import AxisName, as_axes
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check_radius
 from arsg_optax.constraints import _spheres
@@ -42,6 +43,7 @@ def constrain_to_sphere(
     radius: chex.Numeric | None = None,
     scope: str = "leaf",
     mask: _spheres.Mask | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keeps parameters on a sphere; the last link, behind the learning rate.
 
@@ -68,6 +70,8 @@ def constrain_to_sphere(
       mask: tree of booleans, a prefix of one or a callable that makes it from the
         parameters: which leaves are on a sphere, by default all. The others' updates
         pass through.
+      axis_name: the mesh axis, or the tuple of axes, along which arrays may be split
+        inside :func:`jax.shard_map`; see :func:`arsg_optax.project`.
 
     Returns:
       An :class:`optax.GradientTransformationExtraArgs` whose updates are in the
@@ -76,8 +80,9 @@ def constrain_to_sphere(
       stays. NaN comes out where :math:`y` holds NaN.
 
     Raises:
-      ValueError: if an argument is out of range, if ``update`` gets no params, or if
-        updates, params, mask and state do not fit each other.
+      ValueError: if an argument is out of range, if ``update`` gets no params, if
+        updates, params, mask and state do not fit each other, or if a member is split
+        inside :func:`jax.shard_map` and ``axis_name`` is None.
 
     Examples:
       >>> import arsg_optax, jax.numpy as jnp, optax
@@ -97,6 +102,7 @@ def constrain_to_sphere(
     """
     check_radius(radius)
     _spheres.check_scope(scope)
+    axes = as_axes(axis_name)
     everywhere = True if mask is None else mask
 
     def init_fn(params):
@@ -114,8 +120,8 @@ def constrain_to_sphere(
             point + update if member else update
             for update, point, member in zip(*pairs[:3], strict=True)
         ]
-        held = _spheres.norms(pairs.points, pairs.member, scope)
-        norm = _spheres.norms(moved, pairs.member, scope)
+        held = _spheres.norms(pairs.points, pairs.member, scope, axes)
+        norm = _spheres.norms(moved, pairs.member, scope, axes)
         at = _spheres.radius_now(radius, state, held, pairs.member)
         steps, _ = _spheres.steps_onto(pairs, moved, at, held, norm)
         new_state = ConstrainToSphereState(

@@ -15,6 +15,7 @@ from arsg_optax._hyperparameters import (
     scaled,
     value_at,
 )
+from arsg_optax._reductions import AxisName, as_axes
 from arsg_optax._trees import check_real
 from arsg_optax._validation import (
     check_learning_rate,
@@ -77,6 +78,7 @@ def scale_by_sphere_learning_rate(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     radius: chex.Numeric | None = None,
     scope: str = "leaf",
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Decay, learning rate and sphere in one link, equal to SGD off the sphere.
 
@@ -122,6 +124,8 @@ def scale_by_sphere_learning_rate(
       scope: "leaf" gives each array a sphere and a ratio of its own, "tree" one of each
         to all members together. The paper does not say which; "leaf" is our choice, as
         scales of different layers are independent.
+      axis_name: the mesh axis, or the tuple of axes, along which arrays may be split
+        inside :func:`jax.shard_map`; see :func:`arsg_optax.project`.
 
     Returns:
       An :class:`optax.GradientTransformationExtraArgs` whose updates are in the
@@ -131,8 +135,9 @@ def scale_by_sphere_learning_rate(
       ratio is kept within [1e-8, 1e18].
 
     Raises:
-      ValueError: if an argument is out of range, if ``update`` gets no params, or if
-        updates, params, mask and state do not fit each other.
+      ValueError: if an argument is out of range, if ``update`` gets no params, if
+        updates, params, mask and state do not fit each other, or if a member is split
+        inside :func:`jax.shard_map` and ``axis_name`` is None.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
@@ -154,7 +159,7 @@ def scale_by_sphere_learning_rate(
       :math:`\alpha_t` there.
     """
     return sphere_learning_rate(
-        learning_rate, mask, weight_decay, radius, scope, rescales=True
+        learning_rate, mask, weight_decay, radius, scope, True, axis_name
     )
 
 
@@ -165,6 +170,7 @@ def sphere_learning_rate(
     radius: chex.Numeric | None,
     scope: str,
     rescales: bool,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The link behind :func:`scale_by_sphere_learning_rate`.
 
@@ -176,6 +182,7 @@ def sphere_learning_rate(
       scope: see there.
       rescales: whether updates are multiplied by the norm held over a given radius;
         not behind :func:`_spheres.gradient_on_sphere`, which has done it.
+      axis_name: see there.
     """
     if mask is None:
         raise ValueError(
@@ -186,6 +193,7 @@ def sphere_learning_rate(
     check_weight_decay(weight_decay)
     check_radius(radius)
     _spheres.check_scope(scope)
+    axes = as_axes(axis_name)
 
     def init_fn(params):
         check_real("params", params)
@@ -205,14 +213,14 @@ def sphere_learning_rate(
         rate = value_at("learning_rate", learning_rate, state.count, allow_16_bits=True)
         rate = scaled(rate, learning_rate_scale)
         decay = value_at("weight_decay", weight_decay, state.count, allow_16_bits=True)
-        held = _spheres.norms(pairs.points, pairs.member, scope)
+        held = _spheres.norms(pairs.points, pairs.member, scope, axes)
         at = _spheres.radius_now(radius, state, held, pairs.member)
         ratio, onto = state.ratio, None
         if radius is not None:
             ratio = _ratio_at(at, state, held)
             onto = _spheres.onto_factor(at, held)
         moved = _moved(pairs, rate, decay, ratio, onto, rescales)
-        norm = _spheres.norms(moved, pairs.member, scope)
+        norm = _spheres.norms(moved, pairs.member, scope, axes)
         steps, used = _spheres.steps_onto(pairs, moved, at, held, norm)
         new_state = ScaleBySphereLearningRateState(
             count=increment(state.count),

@@ -5,6 +5,7 @@ from typing import Any
 import chex
 import optax
 
+from arsg_optax._reductions import AxisName
 from arsg_optax.optimizers._decay import Mask
 from arsg_optax.optimizers.namsg import namsg
 from arsg_optax.policies.switch import switch_to_sgd
@@ -25,6 +26,7 @@ def swnts(
     mask: Mask = None,
     mu_dtype: Any | None = None,
     nu_dtype: Any | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""SWNTS: :func:`arsg_optax.namsg` that turns into SGD, for generalization.
 
@@ -69,6 +71,8 @@ def swnts(
       mask: tree of booleans or a callable, which leaves decay, as in Optax.
       mu_dtype: dtype that stores the momentum, see :func:`arsg_optax.arsg`.
       nu_dtype: the same for both second moments.
+      axis_name: the mesh axis, or the tuple of axes, along which arrays may be split
+        inside :func:`jax.shard_map`; see :func:`arsg_optax.project`.
 
     Returns:
       The corresponding :class:`optax.GradientTransformationExtraArgs`.
@@ -105,7 +109,9 @@ def swnts(
         b2,
         eps,
         distance,
-        preconditioner=switch_to_sgd(preconditioner, switch_at=switch_at),
+        preconditioner=switch_to_sgd(
+            preconditioner, switch_at=switch_at, axis_name=axis_name
+        ),
         debias=debias,
         weight_decay=weight_decay,
         mask=mask,

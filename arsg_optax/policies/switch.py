@@ -10,6 +10,7 @@ import optax
 from arsg_optax._denominators import known_denominator
 from arsg_optax._hyperparameters import default_float, increment
 from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._reductions import Axes, AxisName, Whole, as_axes
 from arsg_optax._state_search import find_states
 from arsg_optax._trees import check_real, check_updates
 from arsg_optax._validation import check_count
@@ -34,7 +35,10 @@ class SwitchToSgdState(NamedTuple):
 
 
 def switch_to_sgd(
-    preconditioner: optax.GradientTransformation, *, switch_at: chex.Numeric
+    preconditioner: optax.GradientTransformation,
+    *,
+    switch_at: chex.Numeric,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""A preconditioner that turns into a constant at a given update.
 
@@ -56,20 +60,24 @@ def switch_to_sgd(
         around the whole optimizer.
       switch_at: update that computes the constant and already uses it, an integer, at
         least 0; updates are counted from 0.
+      axis_name: the mesh axis, or the tuple of axes, along which arrays may be split
+        inside :func:`jax.shard_map`; see :func:`arsg_optax.project`.
 
     Returns:
       An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
       parameters' dtypes, or where ``update`` gets no params in those they came in.
 
     Raises:
-      ValueError: if ``switch_at`` is out of range, if the preconditioner is masked, or
-        if gradients are not real floating point or do not fit the state.
+      ValueError: if ``switch_at`` is out of range, if the preconditioner is masked, if
+        gradients are not real floating point or do not fit the state, or if an array is
+        split inside :func:`jax.shard_map` and ``axis_name`` is None.
 
     References:
       Chen et al, `NAMSG: An Efficient Method for Training Neural Networks
       <https://arxiv.org/abs/1905.01422v2>`_, 2019, section 5, SWNTS.
     """
     check_count("switch_at", switch_at, "updates are counted from 0.")
+    axes = as_axes(axis_name)
     preconditioner = optax.with_extra_args_support(preconditioner)
 
     def init_fn(params):
@@ -88,9 +96,9 @@ def switch_to_sgd(
             updates, state.preconditioner_state, params, **extra_args
         )
         check_updates("updates", updates, divided)
-        aligned = _inner_product(updates, divided)
+        aligned = _inner_product(updates, divided, axes)
         due = state.count >= jnp.asarray(switch_at).astype(jnp.int32)
-        squared = _inner_product(divided, divided)
+        squared = _inner_product(divided, divided, axes)
         constant = squared / jnp.where(aligned > 0, aligned, 1)
         possible = (aligned > 0) & (constant > 0) & jnp.isfinite(constant)
         now = due & ~state.switched & possible
@@ -126,12 +134,12 @@ def _check_sees_all_leaves(state: optax.OptState) -> None:
         )
 
 
-def _inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:
+def _inner_product(one: optax.Updates, other: optax.Updates, axes: Axes) -> jax.Array:
     """Over the whole tree: () of the default float dtype."""
 
     def product(a, b):
         dtype = compute_dtype(a, b)
-        return jnp.sum(a.astype(dtype) * b.astype(dtype)).astype(default_float())
+        return a.astype(dtype) * b.astype(dtype)
 
     products = jax.tree.leaves(jax.tree.map(product, one, other))
-    return sum(products, jnp.zeros([], default_float()))
+    return Whole(products, axes, default_float()).sum(products)

@@ -173,7 +173,7 @@ def test_sets_follow_bisection_in_float64(x64, decades):
 
 def test_newton_needs_few_steps(monkeypatch):
     """Measured: at most 14 over sixteen decades; the cap is never what ends it."""
-    monkeypatch.setattr("arsg_optax.constraints.sets._NEWTON_STEPS", 16)
+    monkeypatch.setattr("arsg_optax.constraints._nearest._NEWTON_STEPS", 16)
     capped = jax.jit(lambda *arguments: nearest(*arguments))  # Traced anew.
     for seed in range(20):
         y, s, _ = _conditioned(seed, 16, 300)

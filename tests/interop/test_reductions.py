@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from arsg_optax._reductions import (
-    as_axes,
-    leaf_max,
-    leaf_size,
-    leaf_sum,
-    tree_max,
-    tree_sum,
-)
+from arsg_optax._reductions import Whole, as_axes, leaf_max, leaf_sum
 from tests.interop.meshes import make_mesh, shard_map
 
 BOTH = ("x", "y")
@@ -26,10 +19,11 @@ def _reduced(axis_name: Any, spec: PartitionSpec, out: Any = None, **options: An
     """Of a matrix that lies as `spec` says beside a replicated vector."""
 
     def reduce(w, b):
-        axes = as_axes(axis_name)
-        total = tree_sum([w, b], jnp.dtype(jnp.float32), axes)
-        largest = tree_max([w, b], jnp.dtype(jnp.float32), axes)
-        return jnp.stack([total, largest, jnp.float32(leaf_size(w, axes))])[None]
+        whole = Whole([w, b], as_axes(axis_name), jnp.dtype(jnp.float32))
+        total, largest = whole.sum([w, b]), whole.max([w, b])
+        ones = [np.ones(w.shape, np.float32), np.ones(b.shape, np.float32)]
+        sizes = jnp.stack([whole.sum(ones), jnp.float32(whole.size())])
+        return jnp.append(jnp.stack([total, largest]), sizes)[None]
 
     mesh = make_mesh((2, 4), explicit=False)
     specs = {"in_specs": (spec, PartitionSpec()), "out_specs": out or PartitionSpec()}
@@ -46,13 +40,13 @@ def _reduced(axis_name: Any, spec: PartitionSpec, out: Any = None, **options: An
     ],
 )
 def test_a_leaf_is_reduced_over_the_axes_that_split_it_alone(spec):
-    np.testing.assert_array_equal(_reduced(BOTH, spec)[0], [np.sum(W) + 3, 32, 32])
+    np.testing.assert_array_equal(_reduced(BOTH, spec)[0], [np.sum(W) + 3, 32, 35, 35])
 
 
 def test_whole_arrays_that_differ_by_device_are_not_reduced():
     got = _reduced((), PartitionSpec("x"), out=PartitionSpec("x"))
     for part, half in zip(got, np.split(W, 2), strict=True):
-        expected = [np.sum(half) + 3, -np.min(half), 16]
+        expected = [np.sum(half) + 3, -np.min(half), 19, 19]
         np.testing.assert_array_equal(part, expected)
 
 
@@ -83,7 +77,7 @@ def test_outside_of_shard_map_arrays_are_whole(axes):
     np.testing.assert_array_equal(leaf_sum(jnp.asarray(W), axes), np.sum(W))
     np.testing.assert_array_equal(leaf_max(jnp.asarray(W), axes), 32)
     np.testing.assert_array_equal(leaf_max(jnp.zeros(0), axes), 0)
-    np.testing.assert_array_equal(tree_max([], jnp.dtype(jnp.float32), axes), 0)
+    np.testing.assert_array_equal(Whole([], axes, np.dtype(np.float32)).max([]), 0)
 
 
 @pytest.mark.parametrize("axis_name", [3, ("x", 1), jnp.ones(2), {"x"}])
