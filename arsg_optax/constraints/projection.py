@@ -1,21 +1,25 @@
 """Projection: the updates of any optimizer, kept in a set of parameters."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._state_search import by_path, find_states
+from arsg_optax._reductions import Axes, AxisName, as_axes
+from arsg_optax._state_search import by_path
 from arsg_optax._trees import check_real, map_updates
 from arsg_optax._wrapping import Wrappable, as_extra_args
+from arsg_optax.constraints._metric import (
+    EuclideanMetric,
+    check_known,
+    check_metric,
+    multipliers,
+    preconditioner_multipliers,
+)
 from arsg_optax.constraints._set_arguments import check_set, held, refreshed
 from arsg_optax.constraints.sets import Box, ParameterSet, nearest
-from arsg_optax.transforms.resilience import (
-    ScaleByResilienceState,
-    resilience_factors,
-)
 
 
 class ProjectState(NamedTuple):
@@ -25,10 +29,22 @@ class ProjectState(NamedTuple):
     # the parameters for trees. `eval_params` maps the iterate onto it.
     onto: ParameterSet
     inner_state: optax.OptState
+    # EuclideanMetric() or None: `eval_params` maps the iterate in the same metric.
+    metric: Any = None
+
+    def multipliers(self) -> dict[str, jax.Array]:
+        """One over what the preconditioners inside divide by, by path."""
+        if isinstance(self.metric, EuclideanMetric):
+            return {}
+        return preconditioner_multipliers(self.inner_state)
 
 
 def project(
-    inner: Wrappable, onto: ParameterSet
+    inner: Wrappable,
+    onto: ParameterSet,
+    *,
+    metric: str = "optimizer",
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Keeps the parameters in a set, nearest in the optimizer's own norm.
 
@@ -44,7 +60,9 @@ def project(
     The weights are what the inner optimizer divides the gradient by, read from its
     state: :math:`\sqrt{\hat v}` in ARSG and NAMSG, so that the sum is
     :math:`\|\hat V^{1/4} (x - y)\|^2`; :math:`1/a` in AdaRem, whose factors are
-    :math:`a`; the product where there are several, 1 where there is none. An element
+    :math:`a`; the product where there are several, 1 where there is none. Optax's
+    preconditioners do not say what they divide by; around those, ask for
+    ``metric="euclidean"``, whose weights are 1. A box needs no weights. An element
     whose weight is infinite, because its second moment overflowed or a is 0, stays
     where the update put it, if the others can reach the set without it.
 
@@ -71,14 +89,23 @@ def project(
         :class:`arsg_optax.HalfSpace`. Numbers and () arrays are taken in the default
         float dtype, trees are rounded to the parameters' compute dtypes (float32 for 16
         bits) and kept in the state, one array a parameter.
+      metric: "optimizer" for the weights above, or "euclidean".
+      axis_name: the mesh axis, or the tuple of axes, along which parameters may be
+        split inside :func:`jax.shard_map`. Products and norms then are over whole
+        arrays: each leaf is reduced over those of these axes that split it. Along
+        other axes it is taken to differ, so () is for whole parameters that differ by
+        device. None refuses a split leaf, but cannot notice one without ``check_vma``,
+        where a name is refused. Outside of `shard_map`, under `jit` on any sharding,
+        arrays are whole and nothing is needed. A box never needs it.
 
     Returns:
       An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
       parameters' dtypes.
 
     Raises:
-      ValueError: if the set is empty or does not fit the parameters, or if ``update``
-        gets no params.
+      ValueError: if the set is empty or does not fit the parameters, if ``init`` finds
+        that the metric cannot be known, if ``update`` gets no params, or if a parameter
+        is split inside :func:`jax.shard_map` and ``axis_name`` is None.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
@@ -99,11 +126,17 @@ def project(
       Gradient Method with Resilience and Momentum, Algorithm 1.
     """
     check_set(onto)
-    inner = as_extra_args(inner)
+    check_metric(metric)
+    axes, inner = as_axes(axis_name), as_extra_args(inner)
+    euclidean = EuclideanMetric() if metric == "euclidean" else None
+    weighted = metric == "optimizer" and not isinstance(onto, Box)
 
     def init_fn(params):
         check_real("params", params)
-        return ProjectState(onto=held(onto, params), inner_state=inner.init(params))
+        inner_state = inner.init(params)
+        if weighted:
+            check_known(inner_state, params)
+        return ProjectState(held(onto, params), inner_state, euclidean)
 
     def update_fn(updates, state, params=None, **extra_args):
         if params is None:
@@ -116,19 +149,19 @@ def project(
         )
         steps = cast_updates(steps, params, updates)
         needed = map_updates(lambda _, param: param, steps, params)
-        current = refreshed(onto, state.onto, needed)
-        multipliers = {}
-        if not isinstance(current, Box):  # There the weights drop out.
-            multipliers = _multipliers(state.inner_state, inner_state, updates)
+        current, products = refreshed(onto, state.onto, needed), {}
+        if weighted:
+            products = multipliers(state.inner_state, inner_state, updates, needed)
         paths = by_path(steps)
         projected = _project(
             current,
             jax.tree.leaves(needed),
             list(paths.values()),
-            [multipliers.get(path) for path in paths],
+            [products.get(path) for path in paths],
+            axes,
         )
         new_steps = jax.tree.unflatten(jax.tree.structure(steps), projected)
-        return new_steps, ProjectState(onto=current, inner_state=inner_state)
+        return new_steps, ProjectState(current, inner_state, euclidean)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -137,11 +170,12 @@ def _project(
     onto: ParameterSet,
     params: list[jax.Array],
     steps: list[jax.Array],
-    multipliers: list[jax.Array | None],
+    products: list[jax.Array | None],
+    axes: Axes,
 ) -> list[jax.Array]:
     """The steps to the nearest points, leaf by leaf, in the steps' dtypes."""
     points = _sums(params, steps)
-    moved = nearest(onto, points, multipliers)
+    moved = nearest(onto, points, products, axes)
     steps = [
         jnp.where(x == y, u, _difference(x, p))
         for x, y, u, p in zip(moved, points, steps, params, strict=True)
@@ -179,49 +213,3 @@ def _nudged(
         return jnp.where(y == x, u, jnp.where(tiny, least, jnp.nextafter(u, toward)))
 
     return [shorter(*each) for each in zip(sums, inside, steps, strict=True)]
-
-
-def preconditioner_multipliers(state: optax.OptState) -> dict[str, jax.Array]:
-    """One over all denominators in a state, by path; leaves left out have none."""
-    products: dict[str, jax.Array] = {}
-    for found in find_states(state):
-        if hasattr(found.state, "denominator"):
-            for path, divisor in by_path(found.state.denominator()).items():
-                products[path] = _product(products.get(path), 1 / divisor)
-    return products
-
-
-def _multipliers(
-    before: optax.OptState, after: optax.OptState, gradient: optax.Updates
-) -> dict[str, jax.Array]:
-    """What the gradient was multiplied by, by path; leaves left out were not."""
-    gradients, products = by_path(gradient), preconditioner_multipliers(after)
-    for path in products:
-        _at(gradients, path)
-    for old, new in zip(find_states(before), find_states(after), strict=True):
-        if isinstance(new.state, ScaleByResilienceState):
-            seen = jax.tree_util.tree_map_with_path(
-                lambda path, _: _at(gradients, jax.tree_util.keystr(path)),
-                new.state.mu,
-            )
-            factors = by_path(resilience_factors(old.state, new.state, seen))
-            for path, factor in factors.items():
-                products[path] = _product(products.get(path), factor)
-    return products
-
-
-def _product(one: jax.Array | None, other: jax.Array) -> jax.Array:
-    if one is None:
-        return other
-    dtype = compute_dtype(one, other)
-    return one.astype(dtype) * other.astype(dtype)
-
-
-def _at(gradients: dict[str, jax.Array], path: str) -> jax.Array:
-    if path not in gradients:
-        raise ValueError(
-            "inner must keep its statistics in the parameters' tree structure, got "
-            f"them for '{path}'; put wrappers that change it, such as optax.flatten, "
-            "around project."
-        )
-    return gradients[path]

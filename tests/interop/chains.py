@@ -30,11 +30,14 @@ def sphered_arsg(
     learning_rate: optax.ScalarOrSchedule,
     b1: optax.ScalarOrSchedule = 0.99,
     observation: optax.ScalarOrSchedule = 0.1,
+    axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """ARSG whose matrices stay on one sphere."""
     return optax.chain(
         arsg_optax.arsg(learning_rate, b1, observation=observation),
-        arsg_optax.constrain_to_sphere(scope="tree", mask=matrices),
+        arsg_optax.constrain_to_sphere(
+            scope="tree", mask=matrices, axis_name=axis_name
+        ),
     )
 
 
