@@ -1,11 +1,11 @@
 """AdaRem, the adaptive gradient method with resilience and momentum."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import chex
 import optax
 
+from arsg_optax._reductions import AxisName
 from arsg_optax.optimizers._decay import Mask, decoupled_decay
 from arsg_optax.transforms.combining import chain_on_gradient
 from arsg_optax.transforms.learning_rate import scale_by_learning_rate
@@ -22,7 +22,7 @@ def adarem(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     mask: Mask = None,
     mu_dtype: Any | None = None,
-    axis_name: str | Sequence[str] | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""AdaRem: SGD whose steps grow along the momentum and shrink against it.
 

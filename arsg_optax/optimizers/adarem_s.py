@@ -5,6 +5,7 @@ from typing import Any
 import chex
 import optax
 
+from arsg_optax._reductions import AxisName
 from arsg_optax.constraints._spheres import Mask, gradient_on_sphere
 from arsg_optax.constraints.sphere_learning_rate import sphere_learning_rate
 from arsg_optax.transforms.combining import chain_on_gradient
@@ -23,6 +24,7 @@ def adarem_s(
     radius: chex.Numeric | None = None,
     sphere_scope: str = "leaf",
     mu_dtype: Any | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""AdaRem-S: :func:`arsg_optax.adarem` with normalised weights on a sphere.
 
@@ -80,12 +82,15 @@ def adarem_s(
       sphere_scope: one sphere for each "leaf" or for the whole "tree" of members.
       mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
         stochastically. None is the parameter's dtype, but float32 at least.
+      axis_name: mesh axes over which maximum and norms go inside :func:`jax.shard_map`,
+        see :func:`arsg_optax.scale_by_resilience`.
 
     Returns:
       The corresponding :class:`optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: if an argument is out of range, or if ``update`` gets no params.
+      ValueError: if an argument is out of range, if ``update`` gets no params, or if an
+        array is split inside `shard_map` and ``axis_name`` is None.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
@@ -109,7 +114,14 @@ def adarem_s(
     """
     links = [
         chain_on_gradient(
-            scale_by_resilience(b1, resilience, eps=eps, scope=scope, mu_dtype=mu_dtype)
+            scale_by_resilience(
+                b1,
+                resilience,
+                eps=eps,
+                scope=scope,
+                mu_dtype=mu_dtype,
+                axis_name=axis_name,
+            )
         ),
         sphere_learning_rate(
             learning_rate,
@@ -118,8 +130,11 @@ def adarem_s(
             radius,
             sphere_scope,
             rescales=False,
+            axis_name=axis_name,
         ),
     ]
     if radius is not None:
-        links.insert(0, gradient_on_sphere(sphere_mask, radius, sphere_scope))
+        links.insert(
+            0, gradient_on_sphere(sphere_mask, radius, sphere_scope, axis_name)
+        )
     return optax.chain(*links)

@@ -1,6 +1,5 @@
 """Resilience: steps that agree with the momentum grow, the others shrink."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -11,7 +10,7 @@ import optax
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
-from arsg_optax._reductions import Axes, as_axes, leaf_max
+from arsg_optax._reductions import Axes, AxisName, as_axes, leaf_max
 from arsg_optax._rounding import RESILIENCE, rounding_step, rounds_by_count
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check_decay, check_eps, check_resilience
@@ -44,7 +43,7 @@ def scale_by_resilience(
     eps: chex.Numeric = 1e-30,
     scope: str = "tree",
     mu_dtype: Any | None = None,
-    axis_name: str | Sequence[str] | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by AdaRem's agreement of gradient and momentum.
 
