@@ -118,6 +118,16 @@ CASES = {
             ("b1", "beta", 0.9, _ramp(0.5, 0.95)),
             ("resilience", "resilience", 0.999, _ramp(1.0, 0.2)),
         ),
+        (("eps", "eps", 1e-30),),
+    ),
+    "adarem-1e-8": Case(
+        arsg_optax.adarem,
+        adarem.adarem,
+        (
+            _RATE,
+            ("b1", "beta", 0.9, _ramp(0.5, 0.95)),
+            ("resilience", "resilience", 0.999, _ramp(1.0, 0.2)),
+        ),
         (("eps", "eps", 1e-8),),
     ),
     "adarem-decay": Case(
@@ -196,7 +206,7 @@ def test_adarem_by_leaf_takes_each_maximum_alone(x64):
             constant(0.1),
             constant(0.9),
             constant(0.999),
-            1e-8,
+            1e-30,
             STEPS,
         )
         expected = [theta for theta, _ in steps]

@@ -5,6 +5,7 @@ from typing import Any
 import chex
 import optax
 
+from arsg_optax._reductions import AxisName
 from arsg_optax.transforms._decay import Mask, decoupled_decay
 from arsg_optax.transforms.combining import chain_on_gradient
 from arsg_optax.transforms.learning_rate import scale_by_learning_rate
@@ -16,11 +17,12 @@ def adarem(
     b1: optax.ScalarOrSchedule = 0.9,
     resilience: optax.ScalarOrSchedule = 0.999,
     *,
-    eps: chex.Numeric = 1e-8,
+    eps: chex.Numeric = 1e-30,
     scope: str = "tree",
     weight_decay: optax.ScalarOrSchedule = 0.0,
     mask: Mask = None,
     mu_dtype: Any | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""AdaRem: SGD whose steps grow along the momentum and shrink against it.
 
@@ -42,7 +44,9 @@ def adarem(
         m_{t+1} &\leftarrow \beta_t m_t + (1-\beta_t) g_t
       \end{align*}
 
-    State: one array a parameter, four bytes in float32, two in bfloat16.
+    State: one array a parameter, four bytes in float32, two in bfloat16. A gradient's
+    element that is infinite or NaN spoils its own parameter and momentum, for good, and
+    no other.
 
     When to use it: in place of SGD with momentum, at its step size, where some weights
     oscillate.
@@ -54,19 +58,24 @@ def adarem(
         value; the default is the usual one of SGD.
       resilience: in [0, 1], or a schedule. The default is where the paper starts;
         :func:`arsg_optax.scale_by_resilience` has its decay, once an epoch.
-      eps: added to the denominator, in units of the squared gradient.
+      eps: added to the denominator, in units of the squared gradient. The paper gives
+        no value; gradients below its square root get no resilience, so our earlier
+        default, Adam's 1e-8, switched the method off below 1e-4.
       scope: the maximum of the momentum is over the whole "tree" or each "leaf".
       weight_decay: decoupled, multiplied by the learning rate but not by the
         resilience.
       mask: tree of booleans or a callable, which leaves decay, as in Optax.
       mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
         stochastically. None is the parameter's dtype, but float32 at least.
+      axis_name: mesh axes over which the maximum goes inside :func:`jax.shard_map`, see
+        :func:`arsg_optax.scale_by_resilience`.
 
     Returns:
       The corresponding :class:`optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: if an argument is out of range.
+      ValueError: if an argument is out of range, or if a momentum is split inside
+        `shard_map` and ``axis_name`` is None.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
@@ -89,7 +98,14 @@ def adarem(
     """
     return optax.chain(
         chain_on_gradient(
-            scale_by_resilience(b1, resilience, eps=eps, scope=scope, mu_dtype=mu_dtype)
+            scale_by_resilience(
+                b1,
+                resilience,
+                eps=eps,
+                scope=scope,
+                mu_dtype=mu_dtype,
+                axis_name=axis_name,
+            )
         ),
         decoupled_decay(weight_decay, mask),
         scale_by_learning_rate(learning_rate),

@@ -5,6 +5,7 @@ from typing import Any
 import chex
 import optax
 
+from arsg_optax._reductions import AxisName
 from arsg_optax.constraints._spheres import Mask, gradient_on_sphere
 from arsg_optax.constraints.sphere_learning_rate import sphere_learning_rate
 from arsg_optax.transforms.combining import chain_on_gradient
@@ -17,12 +18,13 @@ def adarem_s(
     resilience: optax.ScalarOrSchedule = 0.999,
     *,
     sphere_mask: Mask,
-    eps: chex.Numeric = 1e-8,
+    eps: chex.Numeric = 1e-30,
     scope: str = "tree",
     weight_decay: optax.ScalarOrSchedule = 0.0,
     radius: chex.Numeric | None = None,
     sphere_scope: str = "leaf",
     mu_dtype: Any | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""AdaRem-S: :func:`arsg_optax.adarem` with normalised weights on a sphere.
 
@@ -53,7 +55,9 @@ def adarem_s(
     With a given radius the first gradient is rescaled to the one at
     :math:`R \theta_0 / \|\theta_0\|` before anything else.
 
-    State: one array a parameter, four bytes in float32, two in bfloat16.
+    State: one array a parameter, four bytes in float32, two in bfloat16. A gradient's
+    element that is infinite or NaN spoils its own parameter and momentum, for good, and
+    on a sphere all parameters of that sphere, as they share its norm.
 
     When to use it: in place of AdaRem where normalization follows the weights.
 
@@ -67,7 +71,9 @@ def adarem_s(
       sphere_mask: which leaves are on a sphere: tree of booleans, a prefix of one, or a
         callable that makes it from the parameters. Only weights that a normalisation
         follows qualify, so there is no default.
-      eps: added to the denominator, in units of the squared gradient.
+      eps: added to the denominator, in units of the squared gradient. The paper gives
+        no value; gradients below its square root get no resilience, so our earlier
+        default, Adam's 1e-8, switched the method off below 1e-4.
       scope: the maximum of the momentum is over the whole "tree" or each "leaf".
       weight_decay: decoupled, multiplied by the learning rate but not by the
         resilience, or a schedule.
@@ -76,12 +82,15 @@ def adarem_s(
       sphere_scope: one sphere for each "leaf" or for the whole "tree" of members.
       mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
         stochastically. None is the parameter's dtype, but float32 at least.
+      axis_name: mesh axes over which maximum and norms go inside :func:`jax.shard_map`,
+        see :func:`arsg_optax.scale_by_resilience`.
 
     Returns:
       The corresponding :class:`optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: if an argument is out of range, or if ``update`` gets no params.
+      ValueError: if an argument is out of range, if ``update`` gets no params, or if an
+        array is split inside `shard_map` and ``axis_name`` is None.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
@@ -105,7 +114,14 @@ def adarem_s(
     """
     links = [
         chain_on_gradient(
-            scale_by_resilience(b1, resilience, eps=eps, scope=scope, mu_dtype=mu_dtype)
+            scale_by_resilience(
+                b1,
+                resilience,
+                eps=eps,
+                scope=scope,
+                mu_dtype=mu_dtype,
+                axis_name=axis_name,
+            )
         ),
         sphere_learning_rate(
             learning_rate,
@@ -114,8 +130,11 @@ def adarem_s(
             radius,
             sphere_scope,
             rescales=False,
+            axis_name=axis_name,
         ),
     ]
     if radius is not None:
-        links.insert(0, gradient_on_sphere(sphere_mask, radius, sphere_scope))
+        links.insert(
+            0, gradient_on_sphere(sphere_mask, radius, sphere_scope, axis_name)
+        )
     return optax.chain(*links)

@@ -10,6 +10,7 @@ import optax
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, store, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
+from arsg_optax._reductions import Axes, AxisName, as_axes, leaf_max
 from arsg_optax._rounding import RESILIENCE, rounding_step, rounds_by_count
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check
@@ -45,9 +46,10 @@ def scale_by_resilience(
     b1: optax.ScalarOrSchedule = 0.9,
     resilience: optax.ScalarOrSchedule = 0.999,
     *,
-    eps: chex.Numeric = 1e-8,
+    eps: chex.Numeric = 1e-30,
     scope: str = "tree",
     mu_dtype: Any | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by AdaRem's agreement of gradient and momentum.
 
@@ -66,16 +68,26 @@ def scale_by_resilience(
     inside :func:`arsg_optax.chain_on_gradient`, else :math:`d_t` as well. The factor
     lies in :math:`[1-\lambda, 1+\lambda]`; the momentum is updated afterwards.
 
+    An element of the gradient that is infinite or NaN spoils that element of the update
+    and of the momentum, for good, and no other one: the maximum is over finite values.
+
     Args:
       b1: decay rate of the momentum, in [0, 1), or a schedule; the paper gives no
         value, 0.9 is our choice.
       resilience: in [0, 1], or a schedule of it. The paper multiplies it by 0.999
         once an epoch: ``lambda count: 0.999 ** (1 + count // steps_per_epoch)``.
-      eps: added to the denominator as printed, in units of the squared gradient.
+      eps: added to the denominator as printed, in units of the squared gradient. The
+        paper gives no value. Adam's 1e-8, our earlier default, switches the method off
+        for gradients below 1e-4: at a steady gradient of 1e-5 the factor was 1.01 where
+        it should be 2. The present default does so below 1e-15.
       scope: "tree" takes the maximum over all arrays, as the paper's bold vector
         suggests; "leaf" over each array by itself.
       mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
         float32 or float64; None is the parameter's dtype, but float32 at least.
+      axis_name: the mesh axes along which :func:`jax.shard_map` splits arrays, or ():
+        each device then has whole arrays of its own. Inside `shard_map` the maximum of
+        each array is taken over those of them along which JAX knows it to vary. Under
+        ``jit`` arrays are whole, and nothing need be said.
 
     Returns:
       An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
@@ -83,7 +95,10 @@ def scale_by_resilience(
 
     Raises:
       ValueError: if an argument is out of range, if a hyper-parameter has 16 bits,
-        or if gradients are not real floating point or do not fit the state.
+        if gradients are not real floating point or do not fit the state, or if a
+        momentum varies along an axis of `shard_map` and ``axis_name`` is None. With
+        ``check_vma=False`` that cannot be known, and each device would take the
+        maximum of its own parts.
 
     References:
       Adaptive Gradient Method with Resilience and Momentum, eq. 1 and Algorithm 1.
@@ -96,14 +111,18 @@ def scale_by_resilience(
             f"scope must be 'tree' or 'leaf', got {scope!r}; 'tree' is the paper's."
         )
     mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
+    axes = as_axes(axis_name)
 
     def init_fn(params):
         check_real("params", params)
-        shape = () if scope == "tree" else (len(jax.tree.leaves(params)),)
+        mu = moments_like(params, mu_dtype)
+        # Zeros that vary along the axes that later maxima vary along, so that the state
+        # has one type in a scan inside shard_map.
+        mu_max = jnp.zeros_like(jax.eval_shape(lambda: _largest(mu, mu, scope, axes)))
         return ScaleByResilienceState(
             count=jnp.zeros([], jnp.int32),
-            mu=moments_like(params, mu_dtype),
-            mu_max=jnp.zeros(shape, default_float()),
+            mu=mu,
+            mu_max=mu_max,
             applied_resilience=jnp.zeros([], default_float()),
             applied_eps=jnp.zeros([], default_float()),
         )
@@ -125,9 +144,9 @@ def scale_by_resilience(
         constant = value_at("eps", eps, state.count)
 
         def scale(d, g, m, m_max):
-            agreement = _agreement(g, m, m_max, constant)
-            dtype = compute_dtype(d, agreement)
-            return d.astype(dtype) * _factor(agreement.astype(dtype), strength)
+            factor = _factor(g, m, m_max, constant, strength)
+            dtype = compute_dtype(d, factor)
+            return d.astype(dtype) * factor.astype(dtype)
 
         maxima = _spread(state.mu_max, state.mu)
         scaled = jax.tree.map(scale, updates, gradient, state.mu, maxima)
@@ -136,7 +155,7 @@ def scale_by_resilience(
         new_state = ScaleByResilienceState(
             count=increment(state.count),
             mu=mu,
-            mu_max=_largest(mu, scope),
+            mu_max=_largest(mu, gradient, scope, axes),
             applied_resilience=as_scalar(strength),
             applied_eps=as_scalar(constant),
         )
@@ -163,29 +182,50 @@ def resilience_factors(
     eps = jnp.where(after.applied_eps > 0, after.applied_eps, 1)
 
     def factor(g, m, m_max):
-        agreement = _agreement(g, m, m_max, eps)
-        return _factor(agreement, after.applied_resilience)
+        return _factor(g, m, m_max, eps, after.applied_resilience)
 
     return jax.tree.map(factor, gradient, before.mu, _spread(before.mu_max, before.mu))
 
 
 @per_leaf
-def _factor(agreement, strength):
+def _factor(gradient, momentum, momentum_max, eps, strength):
+    agreement = _agreement(gradient, momentum, momentum_max, eps)
     return 1 + jnp.asarray(strength, agreement.dtype) * agreement
 
 
-@per_leaf
+@jax.custom_jvp
 def _agreement(gradient, momentum, momentum_max, eps):
     """b_t, in [-1, 1].
 
-    Written as sign(g) m/max|m| / (1 + eps/(|g| max|m|)), which is the paper's
-    quotient without its overflow: where |g| max|m| is 0 or infinite the last factor
-    is 0 or 1, never NaN.
+    Written as m/max|m| * g/(|g| + eps/max|m|), which is the paper's quotient without
+    its product |g| max|m|: in float32 that is 0 for two factors of 1e-23.
     """
+    ratio, sign, *_ = _agreement_parts(gradient, momentum, momentum_max, eps)
+    return ratio * sign
+
+
+@_agreement.defjvp
+def _agreement_jvp(primals, tangents):
+    """The derivative, whose plain form squares |g| and max|m|, so that 0 gives NaN."""
+    ratio, sign, largest, threshold, size = _agreement_parts(*primals)
+    dg, dm, dmax, deps = (jnp.asarray(each, ratio.dtype) for each in tangents)
+    dratio = (dm - ratio * dmax) / largest
+    dthreshold = (deps - threshold * dmax) / largest
+    dsign = ((1 - jnp.abs(sign)) * dg - sign * dthreshold) / size
+    return ratio * sign, dratio * sign + ratio * dsign
+
+
+def _agreement_parts(gradient, momentum, momentum_max, eps):
     dtype = compute_dtype(gradient, momentum)
-    g, m, largest = (x.astype(dtype) for x in (gradient, momentum, momentum_max))
-    aligned = jnp.sign(g) * (m / jnp.maximum(largest, jnp.finfo(dtype).tiny))
-    return aligned / (1 + jnp.asarray(eps, dtype) / (jnp.abs(g) * largest))
+    g, m, largest, eps = (
+        jnp.asarray(x, dtype) for x in (gradient, momentum, momentum_max, eps)
+    )
+    limits = jnp.finfo(dtype)
+    # Without momentum, as at the first update, m is 0 and any divisor will do.
+    largest = jnp.where(largest >= limits.tiny, largest, 1)
+    threshold = jnp.clip(eps / largest, limits.tiny, limits.max)
+    size = jnp.abs(g) + threshold
+    return m / largest, g / size, largest, threshold, size
 
 
 def _spread(maxima, tree):
@@ -195,12 +235,23 @@ def _spread(maxima, tree):
     return jax.tree.unflatten(structure, each)
 
 
-def _largest(tree, scope):
-    """max|m| of a tree as () or of each leaf as (leaves,)."""
-    dtype = default_float()
+def _largest(
+    momentum: optax.Updates, gradient: optax.Updates, scope: str, axes: Axes
+) -> jax.Array:
+    """max|m| over the finite elements of a tree as () or of each leaf as (leaves,)."""
+    dtype, pairs = default_float(), map(jax.tree.leaves, (momentum, gradient))
     maxima = [
-        jnp.max(jnp.abs(leaf), initial=0).astype(dtype)
-        for leaf in jax.tree.leaves(tree)
+        leaf_max(_finite(*pair), axes).astype(dtype)
+        for pair in zip(*pairs, strict=True)
     ]
     each = jnp.stack(maxima) if maxima else jnp.zeros((0,), dtype)
     return jnp.max(each, initial=0) if scope == "tree" else each
+
+
+@per_leaf
+def _finite(momentum, gradient):
+    """m with 0 for what is infinite or NaN, which so harms no other element."""
+    # On a TPU a maximum shares its kernel only with outputs of its own width: those are
+    # the momentum and, of the gradient's width, the parameter.
+    dtype = max(momentum.dtype, gradient.dtype, key=lambda dtype: dtype.itemsize)
+    return jnp.where(jnp.abs(momentum) < jnp.inf, momentum, 0).astype(dtype)

@@ -31,6 +31,8 @@ ONE_PASS = {
     "arsgb": (arsg_optax.arsgb(0.1, boost_at=10), 36),
     "namsg": (arsg_optax.namsg(0.1), 36),
     "adarem": (arsg_optax.adarem(0.1), 20),
+    "adarem-leaf": (arsg_optax.adarem(0.1, scope="leaf"), 20),
+    "adarem-bfloat16": (arsg_optax.adarem(0.1, mu_dtype=jnp.bfloat16), 16),
 }
 # A norm or an inner product over the new step comes first, so there are two passes, and
 # the second one reads again what it needs.
@@ -76,6 +78,13 @@ def test_one_pass_on_a_split_tpu_slice(name, chips):
     for kernel in program.collectives():
         assert kernel.opcode.startswith("all-reduce")
         assert all(size == 1 for _, size in kernel.writes)
+
+
+@pytest.mark.tpu_aot
+def test_one_pass_in_bfloat16_alone_on_a_tpu(chips):
+    """The maximum of AdaRem's momentum is taken in the width of the parameters."""
+    optimizer = arsg_optax.adarem(0.1, mu_dtype=jnp.bfloat16)
+    _assert_one_pass(compile_update(optimizer, chips[:1], jnp.bfloat16), 10)
 
 
 @pytest.mark.tpu_aot
