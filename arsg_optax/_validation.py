@@ -52,6 +52,7 @@ RANGES = {
         schedule=True,
     ),
     "eps": Range("1e-8 is the default; ARSG's fine mode has 1e-3.", low=_TINY),
+    "eps_root": Range("0.0 leaves it out, as Adam does."),
     "iterations": _count(
         "each is one Hessian product of every batch; 16 is the default.", 1
     ),

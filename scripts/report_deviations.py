@@ -2,14 +2,16 @@
 
     python -m scripts.report_deviations
 
-The figures are what tests/test_transcriptions.py bounds: the largest difference over
-200 steps, relative to the largest parameter change, over its seeds, shapes and noise
-levels.
+The first table has what tests/test_transcriptions.py bounds: the largest difference
+over 200 steps, relative to the largest parameter change, over its seeds, shapes and noise
+levels. The second one has the same for the exact form, whose iterate is compared too
+(tests/test_exact.py).
 """
 
 import jax
 import jax.numpy as jnp
 
+from tests import test_exact
 from tests.problems import deviation, problem
 from tests.test_transcriptions import CASES, PROBLEMS, STEPS, follow
 
@@ -30,6 +32,23 @@ def main() -> None:
                     largest = max(largest, deviation(*paths, task.start))
                 row.append(f"{largest:.1e}")
         print(f"| {name} | {' | '.join(row)} |")
+    print()
+    _exact_form()
+
+
+def _exact_form() -> None:
+    """Prints a row an optimizer and kind of schedules, of the exact form."""
+    print("| exact form | schedules | float64: y | iterate | float32: y | iterate |")
+    print("|---|---|---|---|---|---|")
+    for name, case in test_exact.CASES.items():
+        for kind, schedules in test_exact.SCHEDULES.items():
+            row = []
+            for dtype in (jnp.float64, jnp.float32):
+                jax.config.update("jax_enable_x64", dtype == jnp.float64)
+                task = problem(1, "tree", 0.5, STEPS)
+                found = test_exact.deviations(case, schedules, task, dtype)
+                row += [f"{each:.1e}" for each in found]
+            print(f"| {name} | {kind} | {' | '.join(row)} |")
 
 
 if __name__ == "__main__":

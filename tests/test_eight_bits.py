@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import arsg_optax
-from arsg_optax.experimental.eight_bits import BLOCK, decode, scale_by_eight_bit_rms
+from benchmarks.eight_bits import BLOCK, decode, scale_by_eight_bit_rms
 
 
 @pytest.mark.parametrize("average", [False, True])

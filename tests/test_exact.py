@@ -111,7 +111,7 @@ def _theirs(value: Any, dtype: Any) -> Callable[[int], float]:
     return lambda t: float(jnp.asarray(value(jnp.asarray(t, jnp.int32)), dtype))
 
 
-def _deviations(case: Case, kinds: Schedules, task, dtype, wrap=lambda make: make()):
+def deviations(case: Case, kinds: Schedules, task, dtype, wrap=lambda make: make()):
     """Of the observation point and of the iterate."""
     rate = kinds.rate(case.learning_rate)
     optimizer = wrap(
@@ -144,7 +144,7 @@ def _deviations(case: Case, kinds: Schedules, task, dtype, wrap=lambda make: mak
 def test_float64_to_rounding(name, kinds, x64):
     task = problem(1, "tree", 0.5, STEPS)
     case = CASES[name]
-    assert max(_deviations(case, SCHEDULES[kinds], task, jnp.float64)) < 1e-12
+    assert max(deviations(case, SCHEDULES[kinds], task, jnp.float64)) < 1e-12
 
 
 @pytest.mark.parametrize("kinds", SCHEDULES)
@@ -152,7 +152,7 @@ def test_float64_to_rounding(name, kinds, x64):
 def test_float32_to_rounding(name, kinds):
     task = problem(0, "vector", 0.5, STEPS)
     case = CASES[name]
-    assert max(_deviations(case, SCHEDULES[kinds], task, jnp.float32)) < 1e-5
+    assert max(deviations(case, SCHEDULES[kinds], task, jnp.float32)) < 1e-5
 
 
 WRAPPERS = {
@@ -175,14 +175,14 @@ def test_under_schedules_inside_wrappers(name, x64, relaxed_promotion):
     # MultiSteps multiplies float updates by a boolean flag.
     task, case = problem(1, "tree", 0.5, STEPS), CASES["arsg"]
     kinds = SCHEDULES["b1 and distance"]
-    found = _deviations(case, kinds, task, jnp.float64, WRAPPERS[name])
+    found = deviations(case, kinds, task, jnp.float64, WRAPPERS[name])
     assert max(found) < 1e-12
 
 
 def test_under_injected_schedules(x64):
     task, case = problem(1, "tree", 0.5, STEPS), CASES["arsg"]
     injected = optax.inject_hyperparams(arsg_optax.arsg)
-    found = _deviations(
+    found = deviations(
         case._replace(make=lambda **a: injected(**a, eps=1e-3)),
         SCHEDULES["b1 and distance"],
         task,

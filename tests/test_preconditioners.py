@@ -255,12 +255,41 @@ def test_what_is_refused(name):
     make = KINDS[name].make
     with pytest.raises(ValueError, match=r"nu_dtype must be .*bfloat16"):
         make(nu_dtype=jnp.float16)
-    extra = {"rectified": "threshold", "softplus": "sharpness"}
+    extra = {"adam": "eps_root", "rectified": "threshold", "softplus": "sharpness"}
     arguments = ["b2", "eps", *([extra[name]] if name in extra else [])]
     for argument in arguments:
         with pytest.raises(ValueError, match=r"hyperparam_dtype=jnp\.float32"):
             make(**{argument: jnp.bfloat16(0.5)})
-        with pytest.raises(ValueError, match=rf"{argument} must be .*no schedule"):
-            make(**{argument: lambda count: 0.5})
+        if (name, argument) != ("adam", "b2"):
+            with pytest.raises(ValueError, match=rf"{argument} must be .*no schedule"):
+                make(**{argument: lambda count: 0.5})
         with pytest.raises(ValueError, match=f"{argument} must be a number"):
             make(**{argument: None})
+
+
+def test_adam_rms_with_a_root_constant_a_schedule_and_without_correction(x64):
+    """Line by line in NumPy: b2 moves, eps_root stands inside the root."""
+    gradients = np.random.default_rng(0).normal(size=(30, 4))
+    decays = jnp.asarray(np.linspace(0.5, 0.99, 30))
+    for debias in (True, False):
+        link = arsg_optax.scale_by_adam_rms(
+            lambda count: decays[count], 1e-3, eps_root=1e-2, debias=debias
+        )
+        state = link.init(jnp.zeros(4))
+        v, weight = np.zeros(4), 0.0
+        for g, b2 in zip(gradients, np.asarray(decays), strict=True):
+            update, state = link.update(jnp.asarray(g), state)
+            v, weight = b2 * v + (1 - b2) * g**2, b2 * weight + 1 - b2
+            scale = np.sqrt(v / (weight if debias else 1.0) + 1e-2) + 1e-3
+            np.testing.assert_allclose(update, g / scale, rtol=1e-12)
+
+
+def test_a_root_constant_makes_the_first_update_differentiable():
+    def moved(scale, eps_root):
+        link = arsg_optax.scale_by_adam_rms(eps_root=eps_root)
+        gradient = scale * jnp.array([1.0, 0.0])
+        update, _ = link.update(gradient, link.init(gradient))
+        return jnp.sum(update)
+
+    assert jnp.isfinite(jax.grad(moved)(1.0, 1e-8))
+    assert not jnp.isfinite(jax.grad(moved)(1.0, 0.0))

@@ -26,6 +26,8 @@ UPDATES = {
     ),
     "arsgb": arsg_optax.arsgb(0.1, boost_at=3),
     "namsg": arsg_optax.namsg(0.1),
+    "rsg-exact": arsg_optax.rsg(0.1, exact=True),
+    "arsg-exact": arsg_optax.arsg(0.1, exact=True),
     "adarem": arsg_optax.adarem(0.1),
     "adarem-leaf": arsg_optax.adarem(0.1, scope="leaf"),
     "adarem_s": arsg_optax.adarem_s(0.1, sphere_mask=True),

@@ -56,17 +56,29 @@ def root(squares: jax.Array) -> jax.Array:
     return 0.5 * jnp.sqrt(4 * squares.astype(compute_dtype(squares)))
 
 
-def corrected_root(squares: jax.Array, weight: jax.Array, eps: jax.Array) -> jax.Array:
-    """sqrt(v / weight) + eps of one array, whose quotient cannot overflow.
+def corrected_root(
+    squares: jax.Array,
+    weight: jax.Array,
+    eps: jax.Array,
+    eps_root: jax.Array | tuple[()] = (),
+) -> jax.Array:
+    """sqrt(v / weight + eps_root) + eps of one array.
+
+    Without an `eps_root` the quotient is not formed, so that it cannot overflow.
 
     Args:
       squares: v, an average of squares that starts at 0.
       weight: () total weight of the squares in it; 0 on a fresh state.
       eps: () positive constant.
+      eps_root: () constant inside the root, or empty.
     """
-    correction = 1 / jnp.sqrt(jnp.where(weight > 0, weight, 1))
+    seen = jnp.where(weight > 0, weight, 1)
+    if not isinstance(eps_root, tuple):
+        dtype = compute_dtype(squares)
+        inside = squares.astype(dtype) / seen.astype(dtype) + eps_root.astype(dtype)
+        return root(inside) + eps.astype(dtype)
     r = root(squares)
-    return r * correction.astype(r.dtype) + eps.astype(r.dtype)
+    return r * (1 / jnp.sqrt(seen)).astype(r.dtype) + eps.astype(r.dtype)
 
 
 def divide(updates: optax.Updates, denominators: optax.Updates) -> optax.Updates:

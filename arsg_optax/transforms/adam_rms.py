@@ -12,7 +12,7 @@ from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, check_storage_dtype
 from arsg_optax._rounding import rounding_step, rounds_by_count
 from arsg_optax._trees import check_real
-from arsg_optax._validation import check
+from arsg_optax._validation import check, check_flag
 from arsg_optax.transforms._second_moment import (
     averaged_squares,
     corrected_root,
@@ -26,19 +26,25 @@ class ScaleByAdamRmsState(NamedTuple):
 
     count: jax.Array  # () int32, updates so far.
     nu: optax.Updates  # v_t, shaped as the parameters.
-    nu_weight: jax.Array  # (), total weight of the squares in v_t: 1 - prod(b2).
+    # (), total weight of the squares in v_t, 1 - prod(b2); 1 where it is not corrected.
+    nu_weight: jax.Array
     # (). Not named eps, which optax.tree.get finds in injected hyper-parameters.
     applied_eps: jax.Array
+    applied_eps_root: jax.Array | tuple[()]  # (), or empty where it is the number 0.
 
     def denominator(self) -> optax.Updates:
         """What the last update was divided by, shaped as the parameters."""
-        return jax.tree.map(
-            lambda v: corrected_root(v, self.nu_weight, self.applied_eps), self.nu
-        )
+        constants = self.nu_weight, self.applied_eps, self.applied_eps_root
+        return jax.tree.map(lambda v: corrected_root(v, *constants), self.nu)
 
 
 def scale_by_adam_rms(
-    b2: chex.Numeric = 0.999, eps: chex.Numeric = 1e-8, *, nu_dtype: Any | None = None
+    b2: optax.ScalarOrSchedule = 0.999,
+    eps: chex.Numeric = 1e-8,
+    *,
+    eps_root: chex.Numeric = 0.0,
+    debias: bool = True,
+    nu_dtype: Any | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Divides updates by the root of Adam's second moment.
 
@@ -48,14 +54,14 @@ def scale_by_adam_rms(
 
       \begin{align*}
         v_t &\leftarrow \beta_2 v_{t-1} + (1-\beta_2) g_t^2 \\
-        u_t &\leftarrow d_t / \left( \sqrt{v_t / (1-\beta_2^t)} + \epsilon \right)
+        u_t &\leftarrow d_t / \left(
+          \sqrt{v_t / (1-\beta_2^t) + \bar\epsilon} + \epsilon \right)
       \end{align*}
 
-    where :math:`g_t` is ``raw_gradient`` inside
+    with :math:`\bar\epsilon` = ``eps_root``. :math:`g_t` is ``raw_gradient`` inside
     :func:`arsg_optax.chain_on_gradient`, else the incoming update :math:`d_t`. Instead
     of :math:`1-\beta_2^t` the state carries the total weight of the squares in
-    :math:`v_t`, the same number, which stays right when ``b2`` is changed between
-    updates.
+    :math:`v_t`, the same number, which stays right when ``b2`` moves with time.
 
     ``arsg(preconditioner=scale_by_adam_rms(), debias=True)`` is generalized ARSG with
     Adam as the authors released it; with ``observation=0.0`` it is Adam.
@@ -66,9 +72,14 @@ def scale_by_adam_rms(
     Optax's Adam above all of it. Clip gradients to avoid it.
 
     Args:
-      b2: decay rate of the second moment, in [0, 1). 0.999 is Adam's.
+      b2: decay rate of the second moment, in [0, 1), or a schedule. 0.999 is Adam's.
       eps: added to the root, in units of the gradient, at least 1.18e-38. 1e-8 is
         Adam's; it bounds the scaling by :math:`1/\epsilon`.
+      eps_root: added inside of the root, in units of the squared gradient, at least 0.
+        Above 0 an update can be differentiated where :math:`v_t` is 0.
+      debias: divide :math:`v_t` by the total weight of its squares, as Adam does. False
+        leaves it as it is: the first steps are then :math:`1/\sqrt{1-\beta_2}` times as
+        long.
       nu_dtype: dtype that stores the second moment: bfloat16 (rounded stochastically),
         float32 or float64; None is the parameter's dtype, but float32 at least.
 
@@ -106,8 +117,11 @@ def scale_by_adam_rms(
       al, `An Adaptive Remote Stochastic Gradient Method for Training Neural Networks
       <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 7.
     """
-    check("b2", b2)
+    check("b2", b2, schedule=True)
     check("eps", eps)
+    check("eps_root", eps_root)
+    check_flag("debias", debias)
+    without_root = isinstance(eps_root, (int, float)) and eps_root == 0
     nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
     def init_fn(params):
@@ -117,6 +131,7 @@ def scale_by_adam_rms(
             nu=moments_like(params, nu_dtype),
             nu_weight=jnp.zeros([], default_float()),
             applied_eps=as_scalar(eps),
+            applied_eps_root=() if without_root else as_scalar(eps_root),
         )
 
     def update_fn(
@@ -132,11 +147,13 @@ def scale_by_adam_rms(
         beta = value_at("b2", b2, state.count)
         step = rounding_step(shared_step, state.count)
         nu = averaged_squares(updates, raw_gradient, state.nu, beta, step)
+        weight = beta * state.nu_weight + (1 - beta)
         new_state = ScaleByAdamRmsState(
             count=increment(state.count),
             nu=nu,
-            nu_weight=beta * state.nu_weight + (1 - beta),
-            applied_eps=as_scalar(value_at("eps", eps, state.count)),
+            nu_weight=weight if debias else jnp.ones_like(state.nu_weight),
+            applied_eps=as_scalar(eps),
+            applied_eps_root=() if without_root else as_scalar(eps_root),
         )
         scaled = divide(updates, new_state.denominator())
         return cast_updates(scaled, params, updates), new_state

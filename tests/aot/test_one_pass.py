@@ -30,6 +30,12 @@ ONE_PASS = {
     "arsg-bfloat16": (arsg_optax.arsg(0.1, **_NARROW), 24),
     "arsgb": (arsg_optax.arsgb(0.1, boost_at=10), 36),
     "namsg": (arsg_optax.namsg(0.1), 36),
+    # The two-point form reads nothing more: the old direction follows of the old state.
+    "rsg-exact": (arsg_optax.rsg(0.1, exact=True), 20),
+    "arsg-exact": (arsg_optax.arsg(_halved, exact=True, weight_decay=0.01), 36),
+    "arsg-exact-bfloat16": (arsg_optax.arsg(0.1, exact=True, **_NARROW), 24),
+    "arsgb-exact": (arsg_optax.arsgb(0.1, boost_at=10, exact=True), 36),
+    "namsg-exact": (arsg_optax.namsg(0.1, exact=True), 36),
     "adarem": (arsg_optax.adarem(0.1), 20),
     "adarem-leaf": (arsg_optax.adarem(0.1, scope="leaf"), 20),
     "adarem-bfloat16": (arsg_optax.adarem(0.1, mu_dtype=jnp.bfloat16), 16),

@@ -1,1 +1,0 @@
-"""What works in experiments, and may change or go without notice."""
