@@ -241,17 +241,27 @@ def _largest(
     """max|m| over the finite elements of a tree as () or of each leaf as (leaves,)."""
     dtype, pairs = default_float(), map(jax.tree.leaves, (momentum, gradient))
     maxima = [
-        leaf_max(_finite(*pair), axes).astype(dtype)
-        for pair in zip(*pairs, strict=True)
+        leaf_max(_finite_max(m, g), axes, m).astype(dtype)
+        for m, g in zip(*pairs, strict=True)
     ]
     each = jnp.stack(maxima) if maxima else jnp.zeros((0,), dtype)
     return jnp.max(each, initial=0) if scope == "tree" else each
 
 
 @per_leaf
-def _finite(momentum, gradient):
-    """m with 0 for what is infinite or NaN, which so harms no other element."""
+def _finite_max(momentum, gradient):
+    """max|m| without infinite and NaN elements, so that they harm no other element."""
     # On a TPU a maximum shares its kernel only with outputs of its own width: those are
     # the momentum and, of the gradient's width, the parameter.
     dtype = max(momentum.dtype, gradient.dtype, key=lambda dtype: dtype.itemsize)
-    return jnp.where(jnp.abs(momentum) < jnp.inf, momentum, 0).astype(dtype)
+
+    def selected(m):
+        finite = jnp.where(jnp.abs(m) < jnp.inf, m, 0).astype(dtype)
+        return jnp.max(jnp.abs(finite), initial=0)
+
+    def checked(m):
+        # On a CPU the selection is an array of its own, and slow, so first without it.
+        largest = jnp.max(jnp.abs(m), initial=0).astype(dtype)
+        return jax.lax.cond(largest < jnp.inf, lambda _: largest, selected, m)
+
+    return jax.lax.platform_dependent(momentum, cpu=checked, default=selected)

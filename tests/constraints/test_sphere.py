@@ -88,7 +88,7 @@ def _follow(scope, momentum_scope, radius, scheduled, dtype, noise=0.3):
             theirs["learning_rate"],
             theirs["b1"],
             theirs["resilience"],
-            1e-8,
+            1e-30,
             STEPS,
             decay=0.02,
             radius=radius,
