@@ -101,23 +101,20 @@ def _hold(name: str, field: Any, params: optax.Params) -> Any:
     if not jax.tree.leaves(params):
         return params
 
-    def spread(path, param, value):
-        return param if _is_gap(param) else _like(name, path, param, value)
-
+    places, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_gap)
     try:
-        return jax.tree_util.tree_map_with_path(spread, params, field, is_leaf=_is_gap)
-    except _Misfit as error:
-        raise ValueError(str(error)) from None
+        values = structure.flatten_up_to(field)
     except ValueError as error:
         raise ValueError(
             f"{name} must be a number or have the tree structure of the params, "
             f"{jax.tree.structure(params)}, got {jax.tree.structure(field)}; give it a "
             "leaf for every parameter, None where there is nothing to set."
         ) from error
-
-
-class _Misfit(ValueError):
-    """A leaf that does not fit, told apart from JAX's errors about structures."""
+    leaves = [
+        param if _is_gap(param) else _like(name, path, param, value)
+        for (path, param), value in zip(places, values, strict=True)
+    ]
+    return structure.unflatten(leaves)
 
 
 def _like(name: str, path: Any, param: Any, value: Any) -> jax.Array:
@@ -126,7 +123,7 @@ def _like(name: str, path: Any, param: Any, value: Any) -> jax.Array:
     if value is None:
         return jnp.full_like(param, _FILLS[name], dtype)
     if not (is_number(value) or hasattr(value, "dtype")):
-        raise _Misfit(
+        raise ValueError(
             f"{name} must have one leaf at '{where}', where params have one, got "
             f"{jax.tree.structure(value)}; give it the tree structure of the params."
         )
@@ -134,7 +131,7 @@ def _like(name: str, path: Any, param: Any, value: Any) -> jax.Array:
     missing = len(target) - len(shape)
     pairs = zip(shape, target[max(missing, 0) :], strict=False)
     if missing < 0 or any(size not in (1, whole) for size, whole in pairs):
-        raise _Misfit(
+        raise ValueError(
             f"{name} must broadcast to the parameter's shape {target} at '{where}', "
             f"got {shape}; give it that shape, or a number."
         )

@@ -34,11 +34,11 @@ class ProjectState(NamedTuple):
     # EuclideanMetric() or None: `eval_params` maps the iterate in the same metric.
     metric: Any = None
 
-    def multipliers(self) -> dict[str, jax.Array]:
+    def multipliers(self, params: optax.Params = ()) -> dict[str, jax.Array]:
         """One over what the preconditioners inside divide by, by path."""
         if isinstance(self.metric, EuclideanMetric):
             return {}
-        return preconditioner_multipliers(self.inner_state)
+        return preconditioner_multipliers(self.inner_state, params)
 
     def constrain(
         self, point: optax.Params, held: optax.Params, moved: frozenset[str]
@@ -117,6 +117,9 @@ def project(
     are the applied ones where the resilience sees the same gradient, or one of the
     same signs, up to its ``eps``: put gradient clipping and :class:`optax.MultiSteps`
     around `project`, not inside.
+
+    Derivatives go through an update. In a box they are those of clipping, as if nothing
+    were rounded. Through a ball they go forward only, since a loop finds the solution.
 
     Args:
       inner: any optimizer, its learning rate included.

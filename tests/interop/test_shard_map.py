@@ -145,6 +145,27 @@ def test_without_a_name_constraints_refuse_split_parameters(name):
         _train(CONSTRAINED[name](), MIXED)
 
 
+@pytest.mark.parametrize("name", ["ball", "one sphere", "switch"])
+def test_a_loop_inside_is_the_loop_outside(name):
+    """What is reduced stays replicated, as the carry of a scan has to."""
+    optimizer = CONSTRAINED[name](axis_name=AXES)
+
+    def loop(params, state):
+        def step(carry, _):
+            params, state = carry
+            updates, state = optimizer.update(params, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, state), length=STEPS)[0]
+
+    params = _arrays(0)
+    start = params, optimizer.init(params)
+    where = _specs(start[0], MIXED), _specs(start[1], MIXED)
+    mesh = make_mesh((2, 4), explicit=False)
+    inside = shard_map(loop, mesh=mesh, in_specs=where, out_specs=where)
+    assert_close(jax.jit(inside)(*start), jax.jit(loop)(*start), 3e-6)
+
+
 def test_a_split_leaf_that_is_on_no_sphere_needs_no_name():
     optimizer = arsg_optax.constrain_to_sphere(mask={"a": True, "b": False, "w": False})
     assert_close(_train(optimizer, MIXED), _train(optimizer))
