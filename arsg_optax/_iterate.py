@@ -16,6 +16,7 @@ import optax.contrib
 
 from arsg_optax._precision import compute_dtype
 from arsg_optax._states import (
+    Found,
     Path,
     branches,
     by_path,
@@ -103,7 +104,7 @@ def iterate_of(
     point, moved = params, frozenset()
     masks = isinstance(state, (optax.MaskedState, optax.PartitionState))
     for step, inner in inside:
-        seen = _seen(inner, point) if masks else point
+        seen = _seen(inner, point, path + step) if masks else point
         found, now = iterate_of(inner, seen, path + step)
         point, moved = replaced(point, by_path(found)) if masks else found, moved | now
     if moved and hasattr(state, "constrain"):
@@ -154,6 +155,15 @@ def _leaves_alone(member: Any, moved: Moved) -> bool:
     return chain is not None and all(_leaves_alone(each, moved) for _, each in chain)
 
 
+def _outside_masks(state: Any) -> list[Found]:
+    """The states inside one that see the same leaves as it does."""
+    found = find_states(state)
+    masked = [each.path for each in found if isinstance(each.state, optax.MaskedState)]
+    return [
+        each for each in found if all(each.path[: len(path)] != path for path in masked)
+    ]
+
+
 def _masked_out(state: Any) -> Moved:
     """The leaves that some tree inside a masked state shows to be left out."""
     paths: set[str] = set()
@@ -161,17 +171,20 @@ def _masked_out(state: Any) -> Moved:
     def is_gap(node):
         return isinstance(node, optax.MaskedNode)
 
-    for found in find_states(state):
+    def ends(node):
+        return is_gap(node) or isinstance(node, optax.MaskedState)
+
+    for found in _outside_masks(state):
         for field in getattr(found.state, "_fields", ()):
             tree = getattr(found.state, field)
-            leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_gap)
+            leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=ends)
             paths |= {
                 jax.tree_util.keystr(path) for path, leaf in leaves if is_gap(leaf)
             }
     return frozenset(paths)
 
 
-def _seen(state: Any, params: optax.Params) -> optax.Params:
+def _seen(state: Any, params: optax.Params, path: Path) -> optax.Params:
     """The parameters as an observed optimizer behind a mask sees them."""
     inside: set[str] = set()
     for found in find_states(state):
@@ -179,6 +192,13 @@ def _seen(state: Any, params: optax.Params) -> optax.Params:
             inside |= by_path(found.state.observed()).keys()
         elif isinstance(found.state, optax.contrib.ScheduleFreeState):
             inside |= by_path(found.state.z).keys()
+    same = [each.state for each in _outside_masks(state)]
+    constrained = any(hasattr(type(each), "constrain") for each in same)
+    if inside and constrained and not any(observes(each) for each in same):
+        raise ValueError(
+            "opt_state must show which leaves a constraint covers, got one between two "
+            f"masks at '{jax.tree_util.keystr(path)}'; mask the whole optimizer once."
+        )
 
     def keep(path, leaf):
         return leaf if jax.tree_util.keystr(path) in inside else optax.MaskedNode()

@@ -3,9 +3,9 @@
     python -m scripts.report_deviations
 
 The first table has what tests/test_transcriptions.py bounds: the largest difference
-over 200 steps, relative to the largest parameter change, over its seeds, shapes and noise
-levels. The second one has the same for the exact form, whose iterate is compared too
-(tests/test_exact.py).
+over 200 steps, relative to the largest parameter change, over its seeds, shapes and
+noise levels. The second one has the same for the exact form, whose iterate is compared
+too (tests/test_exact.py).
 """
 
 import jax

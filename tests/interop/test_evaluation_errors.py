@@ -58,6 +58,16 @@ RESCALED = {
         ),
         "got MaskedState",
     ),
+    "masked on other leaves, but only a mask inside shows it": (
+        optax.chain(
+            optax.masked(INNER, W_ONLY),
+            optax.masked(
+                optax.chain(optax.scale(0.1), optax.masked(optax.trace(0.5), B_ONLY)),
+                lambda params: {"b": True, "w": True},
+            ),
+        ),
+        "got MaskedState",
+    ),
     "schedule-free": (
         optax.contrib.schedule_free(INNER, 0.1),
         "only inside wrappers that leave its steps alone, got RemoteChainState",
@@ -106,6 +116,14 @@ def test_masked_members_for_provably_other_leaves_may_follow():
     for name, rate in {"b": 0.3, "w": 0.1}.items():
         expected = params[name] + rate * 4.5 * 0.1 * tree(1)[name]
         np.testing.assert_allclose(point[name], expected, rtol=1e-5)
+
+
+def test_a_constraint_between_two_masks_is_refused():
+    ball = arsg_optax.project(optax.masked(INNER, W_ONLY), arsg_optax.L2Ball(1.0))
+    optimizer = optax.masked(ball, {"b": True, "w": True})
+    state, params = _after_one_step(optimizer)
+    with pytest.raises(ValueError, match="got one between two masks"):
+        arsg_optax.eval_params(state, params)
 
 
 PLAIN = {
