@@ -55,7 +55,7 @@ class ProjectState(NamedTuple):
           moved: unused; leaves that are held share the set with those that moved.
         """
         del moved
-        leaves, products = real_leaves(point), self.multipliers()
+        leaves, products = real_leaves(point), self.multipliers(point)
         at = [
             jnp.asarray(y, leaves[path].dtype)
             for path, y in by_path(held).items()

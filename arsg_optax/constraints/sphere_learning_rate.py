@@ -1,6 +1,5 @@
 """SLR, the learning rate on the sphere that equals one off it with weight decay."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import chex
@@ -41,34 +40,9 @@ class ScaleBySphereLearningRateState(NamedTuple):
     radius: jax.Array  # R; 0 before the first update and for leaves on no sphere.
     ratio: jax.Array  # rho_t; 1 before the first update and for leaves on no sphere.
 
-    def onto_sphere(self, leaves: Sequence[jax.Array]) -> list[jax.Array]:
-        """Maps members radially onto their spheres; other leaves stay as they are.
-
-        Args:
-          leaves: arrays in the order of ``member``.
-
-        Returns:
-          The arrays in their dtypes; unchanged before the first update.
-        """
-        return _spheres.onto_spheres(leaves, self.member, self.radius)
-
     def metrics(self) -> dict[str, jax.Array]:
         """The scalars worth logging, see :func:`arsg_optax.metrics`."""
         return {"learning_rate": self.applied_learning_rate}
-
-    def rates(self) -> list[jax.Array]:
-        """The learning rate of each leaf at the point it now holds, () arrays.
-
-        For members the last alpha over the square of the present ratio: a step of
-        alpha m off the sphere is this times the same m, taken on the sphere.
-        """
-        rate = jnp.asarray(self.applied_learning_rate)
-        member = list(jnp.asarray(self.member))
-        on_sphere = rate / jnp.square(jnp.asarray(self.ratio))
-        each = _spheres.per_leaf(on_sphere, len(member))
-        return [
-            jnp.where(flag, own, rate) for flag, own in zip(member, each, strict=True)
-        ]
 
 
 def scale_by_sphere_learning_rate(

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import arsg_optax
+from arsg_optax.constraints import _spheres
 
 
 def _constrained(**arguments):
@@ -114,7 +115,8 @@ def test_an_array_of_zeros_stays(make, scope, radius):
         jax.tree.map(lambda u: np.testing.assert_array_equal(u, 0.0), updates)
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
     leaves = jax.tree.leaves(params)
-    for got in _state(state).onto_sphere(leaves):
+    sphere = _state(state)
+    for got in _spheres.onto_spheres(leaves, sphere.member, sphere.radius):
         np.testing.assert_array_equal(got, 0.0)
 
 

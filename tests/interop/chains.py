@@ -59,11 +59,12 @@ def resilient_arsg(
     b1: optax.ScalarOrSchedule = 0.99,
     observation: optax.ScalarOrSchedule = 0.1,
     resilience: optax.ScalarOrSchedule = 0.5,
+    axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """A user's own mixture of all the links."""
     return arsg_optax.remote_chain(
         arsg_optax.scale_by_nonincreasing_rms(0.99),
-        arsg_optax.scale_by_resilience(0.9, resilience),
+        arsg_optax.scale_by_resilience(0.9, resilience, axis_name=axis_name),
         learning_rate=learning_rate,
         b1=b1,
         observation=observation,
@@ -74,10 +75,11 @@ def resilient_exact(
     learning_rate: optax.ScalarOrSchedule,
     b1: optax.ScalarOrSchedule = 0.99,
     distance: optax.ScalarOrSchedule = 9.9,
+    axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The exact form with a link that it cannot recompute."""
     return arsg_optax.remote_chain(
-        arsg_optax.scale_by_resilience(scope="leaf"),
+        arsg_optax.scale_by_resilience(scope="leaf", axis_name=axis_name),
         learning_rate=learning_rate,
         b1=b1,
         observation=None,

@@ -26,7 +26,6 @@ def test_decay_shrinks_the_ratio_and_what_is_on_no_sphere():
     np.testing.assert_allclose(got["b"], kept * params["b"], rtol=1e-6)
     np.testing.assert_allclose(got["w"], params["w"], rtol=1e-6)
     np.testing.assert_allclose(state.ratio, [1.0, kept], rtol=1e-6)
-    np.testing.assert_allclose(state.rates(), [RATE, RATE / kept**2], rtol=1e-6)
 
 
 def test_schedules_count_updates_from_zero():
@@ -91,23 +90,20 @@ def test_a_radius_that_is_changed_later_changes_no_function(x64):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_onto_sphere(scope, dtype):
     params = tree(0, dtype)
-    for link in (constrain(scope=scope, mask=MASK), slr(0.0, mask=MASK, scope=scope)):
-        fresh = link.init(params)
-        assert_identical(
-            fresh.onto_sphere([params["b"], params["w"]]), [*params.values()]
-        )
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        _, state = link.update(zeros, fresh, params)
-        doubled = [2 * params["b"], 2 * params["w"]]
-        expected = [2 * params["b"], params["w"]]
-        assert_close(
-            state.onto_sphere(doubled), expected, 1e-2 if dtype != jnp.float32 else 1e-6
-        )
-        got = jax.jit(lambda s, x: s.onto_sphere(x))(state, doubled)
-        assert_close(got, state.onto_sphere(doubled), 1e-6)
-        assert {leaf.dtype for leaf in got} == {jnp.dtype(dtype)}
-        with pytest.raises(ValueError, match="leaves must be the 2"):
-            state.onto_sphere(doubled[:1])
+    link = constrain(scope=scope, mask=MASK)
+    fresh = link.init(params)
+    assert_identical(fresh.onto_sphere([params["b"], params["w"]]), [*params.values()])
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    _, state = link.update(zeros, fresh, params)
+    doubled = [2 * params["b"], 2 * params["w"]]
+    expected = [2 * params["b"], params["w"]]
+    rounding = 1e-2 if dtype != jnp.float32 else 1e-6
+    assert_close(state.onto_sphere(doubled), expected, rounding)
+    got = jax.jit(lambda s, x: s.onto_sphere(x))(state, doubled)
+    assert_close(got, state.onto_sphere(doubled), 1e-6)
+    assert {leaf.dtype for leaf in got} == {jnp.dtype(dtype)}
+    with pytest.raises(ValueError, match="leaves must be the 2"):
+        state.onto_sphere(doubled[:1])
 
 
 def test_onto_a_joint_sphere_keeps_proportions():
@@ -152,27 +148,6 @@ def test_arsg_with_a_sphere_learning_rate(scope):
     np.testing.assert_allclose(got["b"], expected["b"], rtol=1e-5)
     np.testing.assert_allclose(norm(got["w"]), norm(params["w"]), rtol=1e-6)
     assert abs(float(jnp.ravel(state[-1].ratio)[-1]) - 1) > 0.01
-
-
-@pytest.mark.parametrize("radius", [None, 2.0])
-@pytest.mark.parametrize("scope", ["leaf", "tree"])
-def test_the_iterate_is_on_the_sphere(scope, radius):
-    params, state = steps(_observed(scope=scope, radius=radius), tree(0), gradients(5))
-    point: Any = arsg_optax.eval_params(state, params)
-    (observation, rms), sphere = state
-    rate = {"b": sphere.rates()[0], "w": sphere.rates()[1]}
-    expected = {
-        name: params[name]
-        + observation.applied_distance
-        * rate[name]
-        * observation.mu[name]
-        / rms.denominator()[name]
-        for name in params
-    }
-    length = norm(tree(0)["w"]) if radius is None else radius
-    expected["w"] = expected["w"] * (length / norm(expected["w"]))
-    assert_close(point, expected, 1e-5)
-    assert np.max(np.abs(point["w"] - params["w"])) > 1e-3
 
 
 def test_the_iterate_under_a_constraint():
@@ -234,7 +209,9 @@ def test_only_scalars_travel_over_a_mesh(make, scope, explicit):
         compiled = update.lower(*arguments).compile().as_text() or ""
         got, state = update(*arguments)
         sphere = state if hasattr(state, "member") else state[-1]
-        point = jax.jit(lambda s, x: s.onto_sphere(x))(sphere, [*params.values()])
+        point = jax.jit(lambda s, x: _spheres.onto_spheres(x, s.member, s.radius))(
+            sphere, [*params.values()]
+        )
     assert_close(got, expected)
     for name, leaf in [*got.items(), *zip(params, point, strict=True)]:
         assert leaf.sharding.is_equivalent_to(shardings[name], leaf.ndim)
