@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import arsg_optax
+from arsg_optax.constraints import _spheres
 from arsg_optax.tuning._meshes import use_mesh
 from tests.interop.meshes import LAYOUTS, make_mesh
 from tests.interop.meshes import SHAPES as MESH_SHAPES
