@@ -59,17 +59,10 @@ def rounding_step(shared: jax.Array | None, count: jax.Array) -> jax.Array:
     return count if shared is None else shared
 
 
-def leaf_salt(path: tuple, salt: str) -> jax.Array:
-    """(2,) uint32 that tells apart the leaves of a tree; the first one is used.
-
-    XLA's CPU compiler compiles equal loops once, and a number of each leaf's own would
-    make all of them differ, which took a third longer to compile for ResNet-50's
-    arrays. So it is kept out of the loops, as an array, which is not put in as a
-    number is.
-    """
+def leaf_salt(path: tuple, salt: str) -> np.ndarray:
+    """(2,) uint32 that tells apart the leaves of a tree; the first one is used."""
     name = f"{salt}{jax.tree_util.keystr(path)}"
-    bits = np.array([zlib.crc32(name.encode()), 0], np.uint32)
-    return jax.lax.optimization_barrier(jnp.asarray(bits))
+    return np.array([zlib.crc32(name.encode()), 0], np.uint32)
 
 
 def mix_bits(bits: jax.Array) -> jax.Array:
@@ -89,15 +82,21 @@ def mix_bits(bits: jax.Array) -> jax.Array:
     return bits ^ (bits >> 16)
 
 
-def random_bits(shape: tuple[int, ...], step: jax.Array, salt: jax.Array) -> jax.Array:
+def random_bits(
+    shape: tuple[int, ...], step: jax.Array, salt: jax.Array | np.ndarray
+) -> jax.Array:
     """uint32 array: a hash of step, salt and each element's row-major position."""
-    return mix_bits(_position(shape) + mix_bits(mix_bits(step) ^ salt[0]))
+    # XLA's CPU compiler compiles equal loops once, and a number of each leaf's own
+    # would make all of them differ, which took a third longer to compile for
+    # ResNet-50's arrays. So it is kept out of the loops, as an array, which is not put
+    # in as a number is.
+    bits: Any = jax.lax.optimization_barrier(jnp.asarray(salt))
+    return mix_bits(_position(shape) + mix_bits(mix_bits(step) ^ bits[0]))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 @functools.partial(per_leaf, static_argnums=3)
 def stochastic_round(
-    x: jax.Array, step: jax.Array, salt: jax.Array, shift: int
+    x: jax.Array, step: jax.Array, salt: jax.Array | np.ndarray, shift: int
 ) -> jax.Array:
     """Rounds to bfloat16 so that the mean over steps and salts is x.
 
@@ -113,6 +112,11 @@ def stochastic_round(
       bfloat16 array of the same shape. Infinities and NaNs stay; a finite value
       stays finite.
     """
+    return _rounded(x, step, salt, shift)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _rounded(x, step, salt, shift):
     limit = jnp.asarray(jnp.finfo(jnp.bfloat16).max, x.dtype)
     finite = jnp.clip(x, -limit, limit).astype(jnp.float32)
     # The sixteen bits that bfloat16 drops decide by carrying into those it keeps.
@@ -125,9 +129,9 @@ def stochastic_round(
     return written(result.astype(jnp.bfloat16))
 
 
-@stochastic_round.defjvp
+@_rounded.defjvp
 def _straight_through(shift, primals, tangents):
-    return stochastic_round(*primals, shift), tangents[0].astype(jnp.bfloat16)
+    return _rounded(*primals, shift), tangents[0].astype(jnp.bfloat16)
 
 
 def _position(shape: tuple[int, ...]) -> jax.Array:

@@ -17,14 +17,15 @@ _Result = TypeVar("_Result")
 def per_leaf(
     function: Callable[_Arguments, _Result], **options: Any
 ) -> Callable[_Arguments, _Result]:
-    """Makes a function of leaves that is traced once a shape, not once a leaf.
+    """Makes a function of leaves that is traced and lowered once a shape.
 
-    A tree of a thousand arrays has a dozen shapes. Nothing of it shows in the compiled
-    program: the traced operations are put in line. Under `jax.disable_jit` a Python
-    number reaches the function as it is, so the function casts scalars with
-    `jnp.asarray(x, dtype)`; a number has no `astype`.
+    A tree of a thousand arrays has a dozen shapes. The lowered program calls the
+    function once a leaf, which is what lowering then costs; the compilers put it in
+    line before anything else. Under `jax.disable_jit` a Python number reaches the
+    function as it is, so the function casts scalars with `jnp.asarray(x, dtype)`; a
+    number has no `astype`.
     """
-    return jax.jit(function, inline=True, **options)
+    return jax.jit(function, **options)
 
 
 def leaf_dtype(leaf: Any) -> jnp.dtype:
