@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arsg_optax._trees import per_leaf
+from arsg_optax._trees import per_leaf, varying_axes
 
 
 class Draw(NamedTuple):
@@ -111,7 +111,18 @@ def stochastic_round(
     Returns:
       bfloat16 array of the same shape. Infinities and NaNs stay; a finite value
       stays finite.
+
+    Raises:
+      ValueError: inside a `jax.shard_map`, of an array that it has split.
     """
+    # Each part would count positions from 0, and get the random bits of the others.
+    split = varying_axes(x)
+    if split:
+        raise ValueError(
+            "mu_dtype and nu_dtype must not be bfloat16 for an array that shard_map "
+            f"splits over {', '.join(map(repr, sorted(split)))}, got one with parts of "
+            f"shape {x.shape}; keep a float32 state, or use jax.jit with shardings."
+        )
     return _rounded(x, step, salt, shift)
 
 

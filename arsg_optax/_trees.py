@@ -33,6 +33,14 @@ def leaf_dtype(leaf: Any) -> jnp.dtype:
     return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
 
 
+def varying_axes(leaf: Any) -> frozenset[str]:
+    """The axes of a `jax.shard_map` along which a value varies; empty outside one."""
+    kind: Any = jax.typeof(leaf)
+    if hasattr(kind, "manual_axis_type"):
+        return kind.manual_axis_type.varying
+    return getattr(kind, "vma", frozenset())  # Its older name.
+
+
 def check_real(name: str, tree: optax.Params) -> None:
     """Refuses leaves that are not real floating point.
 

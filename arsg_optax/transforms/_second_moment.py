@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._moments import store, update_moment
+from arsg_optax._moments import update_moment
 from arsg_optax._precision import compute_dtype
 from arsg_optax._rounding import SECOND_MOMENT
 from arsg_optax._trees import per_leaf
@@ -35,13 +35,7 @@ def averaged_squares(
       Tree in the dtypes of `nu`; bfloat16 is rounded stochastically.
     """
     gradient = gradient_for_statistics(updates, raw_gradient, nu)
-
-    def stay(v, old):
-        largest = jnp.finfo(old.dtype).max
-        return jnp.where(old >= largest, jnp.asarray(largest, v.dtype), v)
-
-    fresh = update_moment(gradient, nu, decay, order=2)
-    return store(jax.tree.map(stay, fresh, nu), nu, step, SECOND_MOMENT)
+    return update_moment(gradient, nu, decay, step, SECOND_MOMENT, order=2, sticky=True)
 
 
 @per_leaf
@@ -71,10 +65,11 @@ def corrected_root(squares: jax.Array, weight: jax.Array, eps: jax.Array) -> jax
 
 def divide(updates: optax.Updates, denominators: optax.Updates) -> optax.Updates:
     """Updates over denominators, in float32 at least."""
-    return jax.tree.map(_quotient, updates, denominators)
+    return jax.tree.map(quotient, updates, denominators)
 
 
 @per_leaf
-def _quotient(update, denominator):
+def quotient(update: jax.Array, denominator: jax.Array) -> jax.Array:
+    """One update over one denominator, in float32 at least."""
     dtype = compute_dtype(update, denominator)
     return update.astype(dtype) / denominator.astype(dtype)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import increment, value_at
-from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype
 from arsg_optax._rounding import SECOND_MOMENT, rounding_step, rounds_by_count, written
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check
-from arsg_optax.transforms._second_moment import divide, root
+from arsg_optax.transforms._second_moment import quotient, root
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
@@ -104,17 +104,22 @@ def scale_by_nonincreasing_rms(
         del extra_args
         gradient = gradient_for_statistics(updates, raw_gradient, state.nu)
         step = rounding_step(shared_step, state.count)
-        nu = update_moment(gradient, state.nu, value_at("b2", b2, state.count), order=2)
-        nu = store(nu, state.nu, step, SECOND_MOMENT)
+        beta = value_at("b2", b2, state.count)
+        nu = update_moment(gradient, state.nu, beta, step, SECOND_MOMENT, order=2)
         new_state = ScaleByNonincreasingRmsState(
             count=increment(state.count),
             nu=nu,
             nu_max=jax.tree.map(_larger, state.nu_max, nu),
         )
-        scaled = divide(updates, new_state.denominator())
+        scaled = jax.tree.map(_over_root, updates, new_state.nu_max)
         return cast_updates(scaled, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+@per_leaf
+def _over_root(update, squares):
+    return quotient(update, root(squares))
 
 
 @per_leaf

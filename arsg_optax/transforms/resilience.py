@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
-from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._rounding import RESILIENCE, rounding_step, rounds_by_count
 from arsg_optax._trees import check_real, per_leaf
@@ -122,8 +122,7 @@ def scale_by_resilience(
 
         maxima = _spread(state.mu_max, state.mu)
         scaled = jax.tree.map(scale, updates, gradient, state.mu, maxima)
-        mu = update_moment(gradient, state.mu, beta)
-        mu = store(mu, state.mu, step, RESILIENCE)
+        mu = update_moment(gradient, state.mu, beta, step, RESILIENCE)
         new_state = ScaleByResilienceState(
             count=increment(state.count),
             mu=mu,
