@@ -94,7 +94,7 @@ def random_bits(
     return mix_bits(_position(shape) + mix_bits(mix_bits(step) ^ bits[0]))
 
 
-@functools.partial(per_leaf, static_argnums=3)
+@functools.partial(per_leaf, static_argnums=3, inline=True)
 def stochastic_round(
     x: jax.Array, step: jax.Array, salt: jax.Array | np.ndarray, shift: int
 ) -> jax.Array:

@@ -1,5 +1,7 @@
 """What the links that divide by an average of squared gradients have in common."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -38,7 +40,7 @@ def averaged_squares(
     return update_moment(gradient, nu, decay, step, SECOND_MOMENT, order=2, sticky=True)
 
 
-@per_leaf
+@functools.partial(per_leaf, inline=True)
 def root(squares: jax.Array) -> jax.Array:
     """The root in float32 at least; infinite where the square is saturated.
 
@@ -68,7 +70,7 @@ def divide(updates: optax.Updates, denominators: optax.Updates) -> optax.Updates
     return jax.tree.map(quotient, updates, denominators)
 
 
-@per_leaf
+@functools.partial(per_leaf, inline=True)
 def quotient(update: jax.Array, denominator: jax.Array) -> jax.Array:
     """One update over one denominator, in float32 at least."""
     dtype = compute_dtype(update, denominator)

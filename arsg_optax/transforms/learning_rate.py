@@ -1,5 +1,6 @@
 """The learning rate: Optax's last link, which also records the rate it applied."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -77,7 +78,7 @@ def scale_by_learning_rate(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-@per_leaf
+@functools.partial(per_leaf, inline=True)
 def _step(update, factor):
     dtype = compute_dtype(update)
     return jnp.asarray(factor, dtype) * update.astype(dtype)

@@ -106,23 +106,22 @@ def scale_by_nonincreasing_rms(
         step = rounding_step(shared_step, state.count)
         beta = value_at("b2", b2, state.count)
         nu = update_moment(gradient, state.nu, beta, step, SECOND_MOMENT, order=2)
-        new_state = ScaleByNonincreasingRmsState(
-            count=increment(state.count),
-            nu=nu,
-            nu_max=jax.tree.map(_larger, state.nu_max, nu),
+        pairs = jax.tree.map(_grow_and_divide, updates, state.nu_max, nu)
+        nu_max, scaled = (
+            jax.tree.map(lambda _, pair, i=i: pair[i], nu, pairs) for i in (0, 1)
         )
-        scaled = jax.tree.map(_over_root, updates, new_state.nu_max)
+        new_state = ScaleByNonincreasingRmsState(
+            count=increment(state.count), nu=nu, nu_max=nu_max
+        )
         return cast_updates(scaled, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 @per_leaf
-def _over_root(update, squares):
-    return quotient(update, root(squares))
-
-
-@per_leaf
-def _larger(largest, squares):
+def _grow_and_divide(update, largest, squares):
+    """The next maximum, and the update over its root."""
     larger = jnp.maximum(largest, squares)
-    return written(larger) if larger.dtype == jnp.bfloat16 else larger
+    if larger.dtype == jnp.bfloat16:
+        larger = written(larger)
+    return larger, quotient(update, root(larger))
