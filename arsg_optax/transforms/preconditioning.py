@@ -1,5 +1,6 @@
 """The preconditioner of ARSG and NAMSG: RMS scaling that never grows back."""
 
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -118,10 +119,15 @@ def scale_by_nonincreasing_rms(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-@per_leaf
+# In line, because a TPU's compiler, which sees a called function of two results, makes
+# two passes of what a switch to SGD does behind it.
+@functools.partial(per_leaf, inline=True)
 def _grow_and_divide(update, largest, squares):
     """The next maximum, and the update over its root."""
     larger = jnp.maximum(largest, squares)
     if larger.dtype == jnp.bfloat16:
-        larger = written(larger)
+        larger = _written(larger)
     return larger, quotient(update, root(larger))
+
+
+_written = per_leaf(written)
