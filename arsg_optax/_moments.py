@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from arsg_optax._hyperparameters import as_scalar
 from arsg_optax._precision import compute_dtype
 from arsg_optax._rounding import Draw, leaf_salt, stochastic_round
 from arsg_optax._trees import per_leaf
@@ -65,11 +66,14 @@ def update_moment(
       Tree in the dtypes of `moments`; bfloat16 is rounded stochastically.
     """
 
+    old = as_scalar(decay)
+    new = as_scalar(1 - decay)
+
     def advance(path, gradient, moment):
         salt = leaf_salt(path, draw.salt) if moment.dtype == jnp.bfloat16 else None
         # 1 - decay in double precision where the decay is a Python number.
         return _advance(
-            gradient, moment, decay, 1 - decay, step, salt, draw.shift, order, sticky
+            gradient, moment, old, new, step, salt, draw.shift, order, sticky
         )
 
     return jax.tree_util.tree_map_with_path(advance, gradients, moments)

@@ -61,7 +61,11 @@ def rounding_step(shared: jax.Array | None, count: jax.Array) -> jax.Array:
 
 def leaf_salt(path: tuple, salt: str) -> np.ndarray:
     """(2,) uint32 that tells apart the leaves of a tree; the first one is used."""
-    name = f"{salt}{jax.tree_util.keystr(path)}"
+    return _salt(f"{salt}{jax.tree_util.keystr(path)}")
+
+
+@functools.lru_cache(maxsize=65536)  # One constant for both moments of a leaf.
+def _salt(name: str) -> np.ndarray:
     return np.array([zlib.crc32(name.encode()), 0], np.uint32)
 
 

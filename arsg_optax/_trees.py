@@ -31,8 +31,11 @@ def per_leaf(
 
 
 def leaf_dtype(leaf: Any) -> jnp.dtype:
-    """The dtype of an array, an abstract array or a Python number."""
-    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    """The dtype that JAX gives an array, an abstract array or a Python number.
+
+    Of a float64 array of NumPy's that is float32, unless `jax_enable_x64` is set.
+    """
+    return jnp.result_type(leaf)
 
 
 def varying_axes(leaf: Any) -> frozenset[str]:

@@ -165,7 +165,7 @@ def concrete(value: Any) -> np.ndarray | None:
     try:
         return np.asarray(value).astype(np.float64)
     except OverflowError:  # A Python int beyond float64.
-        return np.asarray(math.copysign(math.inf, value))
+        return np.asarray(math.inf if value > 0 else -math.inf)
 
 
 def _inside(number: float, low: float, ends: str, high: float) -> bool:

@@ -63,7 +63,7 @@ def _decay(weight_decay: optax.ScalarOrSchedule) -> optax.GradientTransformation
 
         def add(u, p):
             dtype = compute_dtype(u, p)
-            return u.astype(dtype) + jnp.asarray(rate, dtype) * p.astype(dtype)
+            return u.astype(dtype) + jnp.asarray(rate, dtype) * jnp.asarray(p, dtype)
 
         decayed = map_updates(add, updates, params)
         return cast_updates(decayed, params, updates), state

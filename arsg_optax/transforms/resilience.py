@@ -118,7 +118,7 @@ def scale_by_resilience(
         def scale(d, g, m, m_max):
             agreement = _agreement(g, m, m_max, constant)
             dtype = compute_dtype(d, agreement)
-            return d.astype(dtype) * _factor(agreement.astype(dtype), strength)
+            return jnp.asarray(d, dtype) * _factor(agreement.astype(dtype), strength)
 
         maxima = _spread(state.mu_max, state.mu)
         scaled = jax.tree.map(scale, updates, gradient, state.mu, maxima)
