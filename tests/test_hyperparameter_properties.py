@@ -1,4 +1,4 @@
-"""Random hyper-parameters of every type either raise a ValueError or give finite steps."""
+"""Random hyper-parameters of every type raise a ValueError or give finite steps."""
 
 import functools
 import math
@@ -129,6 +129,7 @@ def test_parameters_that_are_no_jax_arrays(name, leaf):
     given |= {"distance": 0.5} if name == "observe_remotely" else {}
     optimizer, params = _MAKERS[name](**given), {"a": leaf, "b": (None, {})}
     state = optimizer.init(params)
-    updates, state = optimizer.update(params, state, params)
+    gradient = jax.tree.map(jnp.asarray, params)
+    updates, state = optimizer.update(gradient, state, params)
     assert jax.tree.structure(updates) == jax.tree.structure(params)
     assert all(jnp.all(jnp.isfinite(u)) for u in jax.tree.leaves(updates))
