@@ -1,10 +1,13 @@
 """Moments of gradients as optimizer states hold them: made, averaged, stored."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 
+from arsg_optax._hyperparameters import as_scalar
 from arsg_optax._precision import compute_dtype
 from arsg_optax._rounding import Draw, leaf_salt, stochastic_round
 from arsg_optax._trees import per_leaf
@@ -34,71 +37,61 @@ def update_moment(
     gradients: optax.Updates,
     moments: optax.Updates,
     decay: float | jax.Array,
+    step: jax.Array,
+    draw: Draw,
+    *,
     order: int = 1,
+    sticky: bool = False,
 ) -> optax.Updates:
-    """decay * moment + (1 - decay) * gradient ** order, in float32 at least.
+    """decay * moment + (1 - decay) * gradient ** order, as the state holds it.
 
-    A second moment that overflows saturates at the largest number that its stored
-    dtype holds.
+    Computed in float32 at least. A second moment that overflows saturates at the
+    largest number that its stored dtype holds.
+
+    Whatever else an update needs of the moments it takes from the result: a compiler
+    that fuses into loops of one output (XLA's for the CPU) would otherwise keep the
+    moments as they were before they were stored as temporary arrays.
 
     Args:
       gradients: tree of real arrays.
       moments: tree of the same shapes, as stored.
       decay: () decay rate.
-      order: 1 or 2.
-
-    Returns:
-      Tree of the new moments in their compute dtypes, not yet stored.
-    """
-    # 1 - decay in double precision where the decay is a Python number.
-    function = _average if order == 1 else _average_square
-    return jax.tree.map(
-        lambda g, m: function(g, m, decay, 1 - decay), gradients, moments
-    )
-
-
-@per_leaf
-def _average(gradient, moment, old, new):
-    dtype = compute_dtype(gradient, moment)
-    g, m, old, new = (jnp.asarray(x, dtype) for x in (gradient, moment, old, new))
-    return old * m + new * g
-
-
-@per_leaf
-def _average_square(gradient, moment, old, new):
-    dtype = compute_dtype(gradient, moment)
-    g, m, old, new = (jnp.asarray(x, dtype) for x in (gradient, moment, old, new))
-    return _saturate(old * m + new * (g * g), moment)
-
-
-def store(
-    moments: optax.Updates, stored: optax.Updates, step: jax.Array, draw: Draw
-) -> optax.Updates:
-    """Casts fresh moments to the dtypes in which the state holds them.
-
-    Whatever else an update needs of the moments it takes from the result: a compiler
-    that fuses into loops of one output (XLA's for the CPU) would otherwise keep the
-    fresh ones as temporary arrays.
-
-    Args:
-      moments: tree of arrays in their compute dtypes.
-      stored: the moments of the update before, for the dtypes.
       step: () int32; with the leaf's path, the element's position and the draw it
-        determines the random bits.
+        determines the random bits of bfloat16.
       draw: tells apart the moments of one optimizer.
+      order: 1 or 2.
+      sticky: whether an element that has reached the largest number stays there.
 
     Returns:
-      The tree in the dtypes of `stored`; bfloat16 is rounded stochastically.
+      Tree in the dtypes of `moments`; bfloat16 is rounded stochastically.
     """
 
-    def cast(path, value, old):
-        if value.dtype == old.dtype:
-            return value
-        if old.dtype != jnp.bfloat16:
-            return value.astype(old.dtype)
-        return stochastic_round(value, step, leaf_salt(path, draw.salt), draw.shift)
+    old = as_scalar(decay)
+    new = as_scalar(1 - decay)
 
-    return jax.tree_util.tree_map_with_path(cast, moments, stored)
+    def advance(path, gradient, moment):
+        salt = leaf_salt(path, draw.salt) if moment.dtype == jnp.bfloat16 else None
+        # 1 - decay in double precision where the decay is a Python number.
+        return _advance(
+            gradient, moment, old, new, step, salt, draw.shift, order, sticky
+        )
+
+    return jax.tree_util.tree_map_with_path(advance, gradients, moments)
+
+
+@functools.partial(per_leaf, static_argnums=(6, 7, 8))
+def _advance(gradient, moment, old, new, step, salt, shift, order, sticky):
+    dtype = compute_dtype(gradient, moment)
+    g, m, old, new = (jnp.asarray(x, dtype) for x in (gradient, moment, old, new))
+    fresh = old * m + new * (g if order == 1 else g * g)
+    if order == 2:
+        fresh = _saturate(fresh, moment)
+    if sticky:
+        largest = jnp.finfo(moment.dtype).max
+        fresh = jnp.where(moment >= largest, jnp.asarray(largest, dtype), fresh)
+    if salt is None:
+        return fresh.astype(moment.dtype)
+    return stochastic_round(fresh, step, salt, shift)
 
 
 def _saturate(fresh: jax.Array, stored: jax.Array) -> jax.Array:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from arsg_optax._trees import varying_axes
+
 AxisName = str | Sequence[str] | None
 Axes = tuple[str, ...] | None
 
@@ -104,7 +106,7 @@ def split_axes(leaf: Any, axes: Axes) -> tuple[str, ...]:
       ValueError: if the leaf varies and `axes` is None, or if JAX does not know whether
         it varies along one of `axes`, or not by that name.
     """
-    varying = _varying(leaf)
+    varying = varying_axes(leaf)
     if axes is None:
         if varying:
             names = tuple(sorted(varying))
@@ -121,14 +123,6 @@ def split_axes(leaf: Any, axes: Axes) -> tuple[str, ...]:
     return tuple(name for name in axes if name in varying)
 
 
-def _varying(value: Any) -> frozenset[str]:
-    """The mesh axes along which a value varies, as far as JAX keeps a record."""
-    kind: Any = jax.typeof(value)
-    if hasattr(kind, "manual_axis_type"):
-        return kind.manual_axis_type.varying
-    return getattr(kind, "vma", frozenset())  # Its older name.
-
-
 def _check_tracked(name: str, varying: frozenset[str]) -> None:
     """Refuses a name along which a leaf does not vary, if that cannot be believed."""
     try:
@@ -140,7 +134,7 @@ def _check_tracked(name: str, varying: frozenset[str]) -> None:
             f"axis_name must name axes of the mesh, got '{name}' for an array that "
             f"varies along {tuple(sorted(varying))}; pass the axes that split it."
         ) from None
-    if name not in _varying(index):
+    if name not in varying_axes(index):
         raise ValueError(
             f"axis_name must name an axis of a jax.shard_map with check_vma=True, got "
             f"'{name}': without it, and under vmap and pmap, JAX does not know which "

@@ -4,8 +4,8 @@ An average kept in bfloat16 with round-to-nearest never moves once its steps fal
 below half a unit in the last place: 0.999 m + 0.001 g rounds back to m. Rounding
 up or down at random, with the probability of the distance, keeps the average
 unbiased. The random bits are a hash of step, leaf and each element's position, so that
-they need no key in the state and do not depend on how an array is sharded. Under `vmap`
-every member of a population gets the same bits.
+they need no key in the state and, under `jit`, do not depend on how an array is
+sharded. Under `vmap` every member of a population gets the same bits.
 
 A hash has 32 bits and a rounding uses 16, so the two moments of a chain share one:
 written with the same step and leaf, it is one and the same expression to a compiler
@@ -15,14 +15,13 @@ that puts both moments into one loop.
 import functools
 import math
 import zlib
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arsg_optax._trees import per_leaf
+from arsg_optax._trees import per_leaf, varying_axes
 
 
 class Draw(NamedTuple):
@@ -36,40 +35,19 @@ FIRST_MOMENT, SECOND_MOMENT = Draw("", 16), Draw("", 0)
 RESILIENCE = Draw("resilience", 16)
 
 
-_COUNTING: set[type] = set()
-
-
-def rounds_by_count(state: type) -> type:
-    """Marks a state whose `count` grows with every update, and so may be shared."""
-    _COUNTING.add(state)
-    return state
-
-
-def step_to_share(states: Iterable[Any]) -> jax.Array | None:
-    """The count of the first link of a chain that rounds by its count, if one does.
-
-    Not of any state with a field of that name: counts that start again, as that of
-    `optax.apply_every`, would repeat the bits, which biases an average.
-    """
-    return next((s.count for s in states if type(s) in _COUNTING), None)
-
-
 def rounding_step(shared: jax.Array | None, count: jax.Array) -> jax.Array:
-    """The step that a link rounds with: its chain's, or its own count outside one."""
+    """The step that a link rounds with: its `remote_chain`'s, or its own count."""
     return count if shared is None else shared
 
 
-def leaf_salt(path: tuple, salt: str) -> jax.Array:
-    """(2,) uint32 that tells apart the leaves of a tree; the first one is used.
+def leaf_salt(path: tuple, salt: str) -> np.ndarray:
+    """(2,) uint32 that tells apart the leaves of a tree; the first one is used."""
+    return _salt(f"{salt}{jax.tree_util.keystr(path)}")
 
-    XLA's CPU compiler compiles equal loops once, and a number of each leaf's own would
-    make all of them differ, which took a third longer to compile for ResNet-50's
-    arrays. So it is kept out of the loops, as an array, which is not put in as a
-    number is.
-    """
-    name = f"{salt}{jax.tree_util.keystr(path)}"
-    bits = np.array([zlib.crc32(name.encode()), 0], np.uint32)
-    return jax.lax.optimization_barrier(jnp.asarray(bits))
+
+@functools.lru_cache(maxsize=65536)  # One constant for both moments of a leaf.
+def _salt(name: str) -> np.ndarray:
+    return np.array([zlib.crc32(name.encode()), 0], np.uint32)
 
 
 def mix_bits(bits: jax.Array) -> jax.Array:
@@ -89,15 +67,21 @@ def mix_bits(bits: jax.Array) -> jax.Array:
     return bits ^ (bits >> 16)
 
 
-def random_bits(shape: tuple[int, ...], step: jax.Array, salt: jax.Array) -> jax.Array:
+def random_bits(
+    shape: tuple[int, ...], step: jax.Array, salt: jax.Array | np.ndarray
+) -> jax.Array:
     """uint32 array: a hash of step, salt and each element's row-major position."""
-    return mix_bits(_position(shape) + mix_bits(mix_bits(step) ^ salt[0]))
+    # XLA's CPU compiler compiles equal loops once, and a number of each leaf's own
+    # would make all of them differ, which took a third longer to compile for
+    # ResNet-50's arrays. So it is kept out of the loops, as an array, which is not put
+    # in as a number is.
+    bits: Any = jax.lax.optimization_barrier(jnp.asarray(salt))
+    return mix_bits(_position(shape) + mix_bits(mix_bits(step) ^ bits[0]))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-@functools.partial(per_leaf, static_argnums=3)
+@functools.partial(per_leaf, static_argnums=3, inline=True)
 def stochastic_round(
-    x: jax.Array, step: jax.Array, salt: jax.Array, shift: int
+    x: jax.Array, step: jax.Array, salt: jax.Array | np.ndarray, shift: int
 ) -> jax.Array:
     """Rounds to bfloat16 so that the mean over steps and salts is x.
 
@@ -112,7 +96,23 @@ def stochastic_round(
     Returns:
       bfloat16 array of the same shape. Infinities and NaNs stay; a finite value
       stays finite.
+
+    Raises:
+      ValueError: inside a `jax.shard_map`, of an array that it has split.
     """
+    # Each part would count positions from 0, and get the random bits of the others.
+    split = varying_axes(x)
+    if split:
+        raise ValueError(
+            "mu_dtype and nu_dtype must not be bfloat16 for an array that shard_map "
+            f"splits over {', '.join(map(repr, sorted(split)))}, got one with parts of "
+            f"shape {x.shape}; keep a float32 state, or use jax.jit with shardings."
+        )
+    return _rounded(x, step, salt, shift)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _rounded(x, step, salt, shift):
     limit = jnp.asarray(jnp.finfo(jnp.bfloat16).max, x.dtype)
     finite = jnp.clip(x, -limit, limit).astype(jnp.float32)
     # The sixteen bits that bfloat16 drops decide by carrying into those it keeps.
@@ -125,9 +125,9 @@ def stochastic_round(
     return written(result.astype(jnp.bfloat16))
 
 
-@stochastic_round.defjvp
+@_rounded.defjvp
 def _straight_through(shift, primals, tangents):
-    return stochastic_round(*primals, shift), tangents[0].astype(jnp.bfloat16)
+    return _rounded(*primals, shift), tangents[0].astype(jnp.bfloat16)
 
 
 def _position(shape: tuple[int, ...]) -> jax.Array:

@@ -17,19 +17,33 @@ _Result = TypeVar("_Result")
 def per_leaf(
     function: Callable[_Arguments, _Result], **options: Any
 ) -> Callable[_Arguments, _Result]:
-    """Makes a function of leaves that is traced once a shape, not once a leaf.
+    """Makes a function of leaves that is traced and lowered once a shape.
 
-    A tree of a thousand arrays has a dozen shapes. Nothing of it shows in the compiled
-    program: the traced operations are put in line. Under `jax.disable_jit` a Python
-    number reaches the function as it is, so the function casts scalars with
-    `jnp.asarray(x, dtype)`; a number has no `astype`.
+    A tree of a thousand arrays has a dozen shapes. The lowered program calls the
+    function once a leaf, and the compilers put it in line before anything else. A call
+    takes as long to lower as about five operations, so a function of fewer is put in
+    line at once, with `inline=True`.
+
+    Under `jax.disable_jit` a Python number reaches the function as it is, so the
+    function casts scalars with `jnp.asarray(x, dtype)`; a number has no `astype`.
     """
-    return jax.jit(function, inline=True, **options)
+    return jax.jit(function, **options)
 
 
 def leaf_dtype(leaf: Any) -> jnp.dtype:
-    """The dtype of an array, an abstract array or a Python number."""
-    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    """The dtype that JAX gives an array, an abstract array or a Python number.
+
+    Of a float64 array of NumPy's that is float32, unless `jax_enable_x64` is set.
+    """
+    return jnp.result_type(leaf)
+
+
+def varying_axes(leaf: Any) -> frozenset[str]:
+    """The axes of a `jax.shard_map` along which a value varies; empty outside one."""
+    kind: Any = jax.typeof(leaf)
+    if hasattr(kind, "manual_axis_type"):
+        return kind.manual_axis_type.varying
+    return getattr(kind, "vma", frozenset())  # Its older name.
 
 
 def check_real(name: str, tree: optax.Params) -> None:

@@ -130,9 +130,10 @@ def check_flag(name: str, value: Any) -> None:
 def check_number(
     name: str, value: Any, low: Any, ends: str, high: Any, remedy: str
 ) -> None:
-    """Raises where a number leaves a range that the caller computed.
+    """Raises where a Python or NumPy number leaves a range that the caller computed.
 
-    Arrays with a shape and traced values pass unread, as value or as an end.
+    Arrays and traced values pass unread, as value or as an end: what takes arrays of
+    any shape gives NaN where one of their elements is out of range.
 
     Args:
       name: the argument's name, for the message.
@@ -145,11 +146,10 @@ def check_number(
     Raises:
       ValueError: if the number is out of range or NaN.
     """
-    number, least, most = (_number(each) for each in (value, low, high))
-    if number is None or least is None or most is None:
+    if not (is_number(value) and is_number(low) and is_number(high)):
         return
-    if not _inside(number, least, ends, most):
-        interval = f"{ends[0]}{least:.8g}, {most:.8g}{ends[1]}"
+    if not _inside(float(value), low, ends, high):
+        interval = f"{ends[0]}{low:.8g}, {high:.8g}{ends[1]}"
         raise ValueError(f"{name} must be in {interval}, got {value}; {remedy}")
 
 
@@ -166,15 +166,7 @@ def concrete(value: Any) -> np.ndarray | None:
     try:
         return np.asarray(value).astype(np.float64)
     except OverflowError:  # A Python int beyond float64.
-        return np.asarray(math.copysign(math.inf, value))
-
-
-def _number(value: Any) -> float | None:
-    """The value of a number or of a () array, if it can be read."""
-    if not is_number(value) and getattr(value, "shape", None) != ():
-        return None
-    read = concrete(value)
-    return None if read is None else float(read)
+        return np.asarray(math.inf if value > 0 else -math.inf)
 
 
 def _inside(number: float, low: float, ends: str, high: float) -> bool:
@@ -195,9 +187,10 @@ def _check_value(name: str, value: Any, row: Range, origin: str = "") -> None:
         raise ValueError(
             f"{name} must be {kinds}, got {value!r}{origin}; pass for example a float."
         )
-    number = _number(value)
-    if number is None:
+    read = concrete(value)
+    if read is None:
         return
+    number = float(read)
     inside = _inside(number, row.low, row.ends, row.high)
     if not inside or (row.whole and number != math.floor(number)):
         wanted = _requirement(row, number)

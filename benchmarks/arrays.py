@@ -46,9 +46,17 @@ def many_small() -> Shapes:
     return {f"{index}": (4, 4 + index % 3) for index in range(2000)}
 
 
+def thousand() -> Shapes:
+    """1,000 arrays of a dozen shapes, as deep networks have them."""
+    kinds = [(64,), (128,), (256,), (32,), (64, 64), (64, 128), (128, 128), (256, 64)]
+    kinds += [(128, 10), (3, 3, 16, 32), (3, 3, 32, 64), (1, 1, 64, 128)]
+    return {f"{index}": kinds[index % len(kinds)] for index in range(1000)}
+
+
 ARRAYS: Mapping[str, Any] = {
     "resnet50": residual_network,
     "transformer": transformer,
     "flat": flat,
     "small": many_small,
+    "thousand": thousand,
 }

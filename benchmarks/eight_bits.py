@@ -28,7 +28,6 @@ from arsg_optax._rounding import (
     leaf_salt,
     random_bits,
     rounding_step,
-    rounds_by_count,
     stochastic_round,
 )
 from arsg_optax._trees import check_real
@@ -46,7 +45,6 @@ class Codes(NamedTuple):
     offset: jax.Array  # int16 [blocks, 1], in steps of the grid.
 
 
-@rounds_by_count
 class EightBitState(NamedTuple):
     """State of :func:`scale_by_eight_bit_rms`."""
 

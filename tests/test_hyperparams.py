@@ -190,7 +190,7 @@ def test_heavy_ball_in_any_coordinates_has_observation_zero():
             hp.from_two_state(*two_state_of(heavy_ball, 1.0, -0.7)),
         ):
             assert_close(params, heavy_ball, rtol=1e-10, atol=1e-12)
-            assert params.observation >= 0
+            assert params.observation is not None and params.observation >= 0
 
 
 def test_robust_momentum_spans_triple_momentum_to_gradient_descent():

@@ -172,45 +172,6 @@ def test_the_halves_of_a_hash_are_independent():
     assert abs(np.corrcoef(up)[0, 1]) < 5 / np.sqrt(up[0].size)
 
 
-FIRST_LINKS = {
-    "clip": lambda: optax.clip(10.0),
-    "masked": lambda: optax.masked(optax.trace(0.0), lambda params: True),
-    "chain": lambda: optax.chain(optax.identity(), optax.identity()),
-    "count that starts again": lambda: optax.apply_every(1),
-    "frozen partition": lambda: optax.partition(
-        {"all": optax.identity()}, lambda params: jax.tree.map(lambda _: "all", params)
-    ),
-}
-
-
-@pytest.mark.parametrize("first", FIRST_LINKS)
-def test_any_link_may_come_first(first, relaxed_promotion):
-    """Its count, or what looks like one, is not what the next links round with."""
-    observe = arsg_optax.remote_observation(0.999, 0.1, mu_dtype=jnp.bfloat16)
-    chain = arsg_optax.chain_on_gradient(FIRST_LINKS[first](), observe)
-    narrow = _states(chain, _constant)[1].mu
-    wide = _states(arsg_optax.remote_observation(0.999, 0.1), _constant).mu
-    bias, error = _relative_bias(narrow, wide)
-    assert np.all(np.abs(bias) < 4.5 * error)
-
-
-def test_a_chain_shares_the_count_of_its_first_link_that_rounds():
-    """Where the counts differ, both links round as if the second's were the first's."""
-    gradient = {"w": jnp.linspace(-1, 1, 1000)}
-    observe = arsg_optax.remote_observation(mu_dtype=jnp.bfloat16)
-    alone = arsg_optax.scale_by_nonincreasing_rms(nu_dtype=jnp.bfloat16)
-    chain = arsg_optax.chain_on_gradient(observe, alone)
-    observed, scaled = chain.init(gradient)
-    _, (_, chained) = chain.update(gradient, (observed._replace(count=7), scaled))
-    nus = []
-    for count in (7, 0):
-        _, single = alone.update(gradient, scaled._replace(count=jnp.int32(count)))
-        nus.append(np.asarray(single.nu["w"], np.float32))
-    shared, own = nus
-    np.testing.assert_array_equal(np.asarray(chained.nu["w"], np.float32), shared)
-    assert np.any(shared != own)
-
-
 def test_gradients_pass_the_rounding_as_if_it_were_not_there():
     """Through an update, as in meta-learning."""
 
@@ -228,8 +189,7 @@ def test_equal_leaves_and_moments_get_different_bits():
     optimizer = arsg_optax.arsg(0.1, mu_dtype=jnp.bfloat16, nu_dtype=jnp.bfloat16)
     gradient = {name: jnp.full((1000,), 1.2345) for name in "ab"}
     _, state = optimizer.update(gradient, optimizer.init(gradient), gradient)
-    observed, scaled = state[0]
-    leaves = [*observed.mu.values(), *scaled.nu.values()]
+    leaves = [*state.mu.values(), *state.links[0].nu.values()]
     up = [
         leaf.astype(jnp.float32) > jnp.mean(leaf.astype(jnp.float32)) for leaf in leaves
     ]

@@ -1,19 +1,57 @@
 """What the links that divide by an average of squared gradients have in common."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._moments import store, update_moment
-from arsg_optax._precision import compute_dtype
-from arsg_optax._rounding import SECOND_MOMENT
-from arsg_optax._trees import per_leaf
+from arsg_optax._moments import update_moment
+from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._rounding import SECOND_MOMENT, rounding_step
+from arsg_optax._trees import check_real, per_leaf
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
+def divide_by_root(
+    start: Callable[[optax.Params], Any],
+    advance: Callable[[Any, optax.Updates, jax.Array], Any],
+) -> optax.GradientTransformationExtraArgs:
+    """The link that divides updates by its state's `denominator()`.
+
+    Args:
+      start: makes the state, with fields `count` and `nu`, of parameters.
+      advance: makes the next state of the state, of the gradient whose squares it
+        averages, and of the () int32 that determines the random bits of bfloat16.
+    """
+
+    def init_fn(params):
+        check_real("params", params)
+        return start(params)
+
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        raw_gradient=None,
+        shared_step=None,
+        **extra_args,
+    ):
+        del extra_args
+        gradient = gradient_for_statistics(updates, raw_gradient, state.nu)
+        step = rounding_step(shared_step, state.count)
+        new_state = advance(state, gradient, step)
+        scaled = divide(updates, new_state.denominator())
+        return cast_updates(scaled, params, updates), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
 def averaged_squares(
-    updates: optax.Updates,
-    raw_gradient: optax.Updates | None,
+    gradient: optax.Updates,
     nu: optax.Updates,
     decay: float | jax.Array,
     step: jax.Array,
@@ -25,8 +63,7 @@ def averaged_squares(
     beside the momentum.
 
     Args:
-      updates: what reaches the link.
-      raw_gradient: what entered its chain, or None.
+      gradient: tree of real arrays.
       nu: the second moment of the update before, as stored.
       decay: () decay rate.
       step: () int32, determines the random bits of bfloat16.
@@ -34,17 +71,10 @@ def averaged_squares(
     Returns:
       Tree in the dtypes of `nu`; bfloat16 is rounded stochastically.
     """
-    gradient = gradient_for_statistics(updates, raw_gradient, nu)
-
-    def stay(v, old):
-        largest = jnp.finfo(old.dtype).max
-        return jnp.where(old >= largest, jnp.asarray(largest, v.dtype), v)
-
-    fresh = update_moment(gradient, nu, decay, order=2)
-    return store(jax.tree.map(stay, fresh, nu), nu, step, SECOND_MOMENT)
+    return update_moment(gradient, nu, decay, step, SECOND_MOMENT, order=2, sticky=True)
 
 
-@per_leaf
+@functools.partial(per_leaf, inline=True)
 def root(squares: jax.Array) -> jax.Array:
     """The root in float32 at least; infinite where the square is saturated.
 
@@ -83,10 +113,11 @@ def corrected_root(
 
 def divide(updates: optax.Updates, denominators: optax.Updates) -> optax.Updates:
     """Updates over denominators, in float32 at least."""
-    return jax.tree.map(_quotient, updates, denominators)
+    return jax.tree.map(quotient, updates, denominators)
 
 
-@per_leaf
-def _quotient(update, denominator):
+@functools.partial(per_leaf, inline=True)
+def quotient(update: jax.Array, denominator: jax.Array) -> jax.Array:
+    """One update over one denominator, in float32 at least."""
     dtype = compute_dtype(update, denominator)
     return update.astype(dtype) / denominator.astype(dtype)

@@ -9,18 +9,15 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like
-from arsg_optax._precision import cast_updates, check_storage_dtype
-from arsg_optax._rounding import rounding_step, rounds_by_count
-from arsg_optax._trees import check_real
+from arsg_optax._precision import check_storage_dtype
 from arsg_optax._validation import check, check_flag
 from arsg_optax.transforms._second_moment import (
     averaged_squares,
     corrected_root,
-    divide,
+    divide_by_root,
 )
 
 
-@rounds_by_count
 class ScaleByAdamRmsState(NamedTuple):
     """State of :func:`scale_by_adam_rms`; scalars are of the default float dtype."""
 
@@ -124,8 +121,7 @@ def scale_by_adam_rms(
     without_root = isinstance(eps_root, (int, float)) and eps_root == 0
     nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
-    def init_fn(params):
-        check_real("params", params)
+    def start(params):
         return ScaleByAdamRmsState(
             count=jnp.zeros([], jnp.int32),
             nu=moments_like(params, nu_dtype),
@@ -134,28 +130,15 @@ def scale_by_adam_rms(
             applied_eps_root=() if without_root else as_scalar(eps_root),
         )
 
-    def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        raw_gradient=None,
-        shared_step=None,
-        **extra_args,
-    ):
-        del extra_args
+    def advance(state, gradient, step):
         beta = value_at("b2", b2, state.count)
-        step = rounding_step(shared_step, state.count)
-        nu = averaged_squares(updates, raw_gradient, state.nu, beta, step)
         weight = beta * state.nu_weight + (1 - beta)
-        new_state = ScaleByAdamRmsState(
+        return ScaleByAdamRmsState(
             count=increment(state.count),
-            nu=nu,
+            nu=averaged_squares(gradient, state.nu, beta, step),
             nu_weight=weight if debias else jnp.ones_like(state.nu_weight),
             applied_eps=as_scalar(eps),
             applied_eps_root=() if without_root else as_scalar(eps_root),
         )
-        scaled = divide(updates, new_state.denominator())
-        return cast_updates(scaled, params, updates), new_state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return divide_by_root(start, advance)

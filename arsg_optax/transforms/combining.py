@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import optax
 
-from arsg_optax._rounding import step_to_share
 from arsg_optax._trees import check_updates
 
 
@@ -54,9 +53,6 @@ def chain_on_gradient(
 
     def update_fn(updates, state, params=None, **extra_args):
         extra_args["raw_gradient"] = updates
-        # One count for all links, so that a compiler sees that they round with the
-        # same random bits, see `_rounding`.
-        extra_args["shared_step"] = step_to_share(state)
         return links.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(links.init, update_fn)

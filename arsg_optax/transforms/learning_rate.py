@@ -1,5 +1,6 @@
 """The learning rate: Optax's last link, which also records the rate it applied."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -84,7 +85,7 @@ def step(updates: optax.Updates, factor: float | jax.Array) -> optax.Updates:
     return jax.tree.map(lambda update: _times(update, factor), updates)
 
 
-@per_leaf
+@functools.partial(per_leaf, inline=True)
 def _times(update, factor):
     dtype = compute_dtype(update)
     return jnp.asarray(factor, dtype) * update.astype(dtype)

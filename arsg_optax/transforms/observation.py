@@ -13,14 +13,13 @@ from arsg_optax._hyperparameters import (
     scaled,
     value_at,
 )
-from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
-from arsg_optax._rounding import FIRST_MOMENT, rounding_step, rounds_by_count
+from arsg_optax._rounding import FIRST_MOMENT, rounding_step
 from arsg_optax._trees import check_real, check_updates, per_leaf
 from arsg_optax._validation import check, check_flag
 
 
-@rounds_by_count
 class RemoteObservationState(NamedTuple):
     """State of :func:`remote_observation`; scalars are of the default float dtype."""
 
@@ -123,8 +122,7 @@ def remote_observation(
         momentum_share = (1 - factor) / weight if debias else 1 - factor
 
         step = rounding_step(shared_step, state.count)
-        mu = update_moment(updates, state.mu, beta)
-        mu = store(mu, state.mu, step, FIRST_MOMENT)
+        mu = update_moment(updates, state.mu, beta, step, FIRST_MOMENT)
         direction = mix(updates, mu, momentum_share, factor)
         new_state = RemoteObservationState(
             count=increment(state.count),

@@ -1,5 +1,6 @@
 """The preconditioner of ARSG and NAMSG: RMS scaling that never grows back."""
 
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -8,16 +9,15 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
-from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype
-from arsg_optax._rounding import SECOND_MOMENT, rounding_step, rounds_by_count, written
+from arsg_optax._rounding import SECOND_MOMENT, rounding_step, written
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check
-from arsg_optax.transforms._second_moment import divide, root
+from arsg_optax.transforms._second_moment import quotient, root
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
-@rounds_by_count
 class ScaleByNonincreasingRmsState(NamedTuple):
     """State of :func:`scale_by_nonincreasing_rms`."""
 
@@ -118,21 +118,32 @@ def scale_by_nonincreasing_rms(
         del extra_args
         gradient = gradient_for_statistics(updates, raw_gradient, state.nu)
         step = rounding_step(shared_step, state.count)
-        nu = update_moment(gradient, state.nu, value_at("b2", b2, state.count), order=2)
-        nu = store(nu, state.nu, step, SECOND_MOMENT)
+        beta = value_at("b2", b2, state.count)
+        nu = update_moment(gradient, state.nu, beta, step, SECOND_MOMENT, order=2)
+        pairs = jax.tree.map(_grow_and_divide, updates, state.nu_max, nu)
+        nu_max, scaled = (
+            jax.tree.map(lambda _, pair, i=i: pair[i], nu, pairs) for i in (0, 1)
+        )
         new_state = ScaleByNonincreasingRmsState(
             count=increment(state.count),
             nu=nu,
-            nu_max=jax.tree.map(_larger, state.nu_max, nu),
+            nu_max=nu_max,
             applied_eps=state.applied_eps,
         )
-        scaled = divide(updates, new_state.denominator())
         return cast_updates(scaled, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-@per_leaf
-def _larger(largest, squares):
+# In line, because a TPU's compiler, which sees a called function of two results, makes
+# two passes of what a switch to SGD does behind it.
+@functools.partial(per_leaf, inline=True)
+def _grow_and_divide(update, largest, squares):
+    """The next maximum, and the update over its root."""
     larger = jnp.maximum(largest, squares)
-    return written(larger) if larger.dtype == jnp.bfloat16 else larger
+    if larger.dtype == jnp.bfloat16:
+        larger = _written(larger)
+    return larger, quotient(update, root(larger))
+
+
+_written = per_leaf(written)

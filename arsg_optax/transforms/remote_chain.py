@@ -8,7 +8,7 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._iterate import shifted
-from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._rounding import FIRST_MOMENT
 from arsg_optax._states import by_path, without_variables
@@ -243,7 +243,7 @@ def remote_chain(
         now = schedules.at(state.count, *scales)
         new_state = state._replace(
             count=increment(state.count),
-            mu=_averaged(updates, state, now.b1),
+            mu=update_moment(updates, state.mu, now.b1, state.count, FIRST_MOMENT),
             weight=now.b1 * state.weight + (1 - now.b1),
             applied_learning_rate=as_scalar(now.learning_rate),
             applied_observation=as_scalar(now.observation),
@@ -284,12 +284,6 @@ def _check_form(exact: Any, debias: Any) -> None:
             "the momentum's part of the mixture and has no two-point form; leave one "
             "of them out."
         )
-
-
-def _averaged(gradient, state: RemoteChainState, b1) -> optax.Updates:
-    """The next momentum, stored."""
-    mu = update_moment(gradient, state.mu, b1)
-    return store(mu, state.mu, state.count, FIRST_MOMENT)
 
 
 def _through_links(chained, updates, state: RemoteChainState, params, extra_args):

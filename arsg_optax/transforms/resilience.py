@@ -8,16 +8,15 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
-from arsg_optax._moments import moments_like, store, update_moment
+from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._reductions import Axes, AxisName, as_axes, leaf_max
-from arsg_optax._rounding import RESILIENCE, rounding_step, rounds_by_count
+from arsg_optax._rounding import RESILIENCE, rounding_step
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
-@rounds_by_count
 class ScaleByResilienceState(NamedTuple):
     """State of :func:`scale_by_resilience`; scalars are of the default float dtype."""
 
@@ -146,12 +145,11 @@ def scale_by_resilience(
         def scale(d, g, m, m_max):
             factor = _factor(g, m, m_max, constant, strength)
             dtype = compute_dtype(d, factor)
-            return d.astype(dtype) * factor.astype(dtype)
+            return jnp.asarray(d, dtype) * factor.astype(dtype)
 
         maxima = _spread(state.mu_max, state.mu)
         scaled = jax.tree.map(scale, updates, gradient, state.mu, maxima)
-        mu = update_moment(gradient, state.mu, beta)
-        mu = store(mu, state.mu, step, RESILIENCE)
+        mu = update_moment(gradient, state.mu, beta, step, RESILIENCE)
         new_state = ScaleByResilienceState(
             count=increment(state.count),
             mu=mu,

@@ -9,18 +9,15 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, increment, value_at
 from arsg_optax._moments import moments_like
-from arsg_optax._precision import cast_updates, check_storage_dtype
-from arsg_optax._rounding import rounding_step, rounds_by_count
-from arsg_optax._trees import check_real
+from arsg_optax._precision import check_storage_dtype
 from arsg_optax._validation import check
 from arsg_optax.transforms._second_moment import (
     averaged_squares,
-    divide,
+    divide_by_root,
     root,
 )
 
 
-@rounds_by_count
 class ScaleBySoftplusRmsState(NamedTuple):
     """State of :func:`scale_by_softplus_rms`; scalars have the default float dtype."""
 
@@ -105,8 +102,7 @@ def scale_by_softplus_rms(
     check("sharpness", sharpness)
     nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
-    def init_fn(params):
-        check_real("params", params)
+    def start(params):
         return ScaleBySoftplusRmsState(
             count=jnp.zeros([], jnp.int32),
             nu=moments_like(params, nu_dtype),
@@ -114,25 +110,13 @@ def scale_by_softplus_rms(
             applied_eps=as_scalar(eps),
         )
 
-    def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        raw_gradient=None,
-        shared_step=None,
-        **extra_args,
-    ):
-        del extra_args
+    def advance(state, gradient, step):
         beta = value_at("b2", b2, state.count)
-        step = rounding_step(shared_step, state.count)
-        new_state = ScaleBySoftplusRmsState(
+        return ScaleBySoftplusRmsState(
             count=increment(state.count),
-            nu=averaged_squares(updates, raw_gradient, state.nu, beta, step),
-            applied_sharpness=as_scalar(value_at("sharpness", sharpness, state.count)),
-            applied_eps=as_scalar(value_at("eps", eps, state.count)),
+            nu=averaged_squares(gradient, state.nu, beta, step),
+            applied_sharpness=as_scalar(sharpness),
+            applied_eps=as_scalar(eps),
         )
-        scaled = divide(updates, new_state.denominator())
-        return cast_updates(scaled, params, updates), new_state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return divide_by_root(start, advance)

@@ -17,7 +17,13 @@ from arsg_optax._iterate import iterate_of, shifted
 from arsg_optax._moments import moments_like
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._states import by_path
-from arsg_optax._trees import check_params, check_real, check_updates, map_updates
+from arsg_optax._trees import (
+    check_params,
+    check_real,
+    check_updates,
+    leaf_dtype,
+    map_updates,
+)
 from arsg_optax._validation import check
 from arsg_optax._wrapping import Wrappable, as_extra_args
 
@@ -169,6 +175,7 @@ def inner_params(state: ObserveRemotelyState, params: optax.Params) -> optax.Par
     def back(u, y):
         dtype = compute_dtype(u, y)
         distance = state.applied_distance.astype(dtype)
-        return (y.astype(dtype) - distance * u.astype(dtype)).astype(y.dtype)
+        moved = jnp.asarray(y, dtype) - distance * u.astype(dtype)
+        return moved.astype(leaf_dtype(y))
 
     return map_updates(back, state.previous, params)

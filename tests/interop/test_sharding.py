@@ -156,3 +156,34 @@ def test_map_params_builds_shardings(row):
         name = getattr(path[-1], "key", "")
         own = name in shardings and leaf.shape == SHAPES[name]
         assert sharding == (shardings[name] if own else everywhere), path
+
+
+@pytest.mark.skipif(
+    not hasattr(jax, "shard_map"), reason="JAX 0.6.0 keeps no record of what is split"
+)
+@pytest.mark.parametrize("name", ["mu_dtype", "nu_dtype"])
+def test_narrow_states_are_refused_where_shard_map_splits_an_array(name):
+    """There equal parts would be rounded with equal bits."""
+    optimizer, mesh = (
+        arsg_optax.arsg(0.1, **{name: jnp.bfloat16}),
+        make_mesh((8,), False),
+    )
+    arrays = _arrays(0)
+    state = optimizer.init(arrays)
+
+    def update(spec):
+        specs = {"b": jax.P(), "w": spec}
+        whole = jax.tree.map(lambda x: spec if x.shape == (8, 16) else jax.P(), state)
+        mapped = jax.shard_map(
+            optimizer.update,
+            mesh=mesh,
+            in_specs=(specs, whole, specs),
+            out_specs=(specs, whole),
+        )
+        return mapped(arrays, state, arrays)
+
+    with pytest.raises(
+        ValueError, match=r"nu_dtype must not be bfloat16.*'x'.*float32"
+    ):
+        update(jax.P("x"))
+    assert_identical(update(jax.P())[0], optimizer.update(arrays, state, arrays)[0])
