@@ -68,7 +68,8 @@ def shifted(
 
 def observes(state: Any) -> bool:
     """Whether a state owns an observation point."""
-    return callable(getattr(type(state), "iterate", None))
+    methods = (getattr(type(state), name, None) for name in ("iterate", "observed"))
+    return all(callable(method) for method in methods)
 
 
 def iterate_of(
@@ -144,7 +145,7 @@ def _refuse(member: Any, twice: Moved, path: Path) -> None:
 
 def _leaves_alone(member: Any, moved: Moved) -> bool:
     """Whether a member of a chain provably changes no update of these leaves."""
-    if hasattr(type(member), "changes_nothing"):
+    if getattr(type(member), "changes_nothing", False):
         return True
     if isinstance(member, optax.PartitionState):
         inner = member.inner_states.values()

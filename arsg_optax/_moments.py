@@ -28,7 +28,9 @@ def moments_like(
     """
 
     def moment(param):
-        return jnp.full_like(param, fill, dtype=dtype or compute_dtype(param))
+        filled = jnp.full_like(param, fill, dtype=dtype or compute_dtype(param))
+        # Of a () parameter full_like returns a () fill itself, which a caller may own.
+        return jnp.array(filled, copy=True) if isinstance(fill, jax.Array) else filled
 
     return jax.tree.map(moment, params)
 

@@ -67,6 +67,16 @@ def find_states(opt_state: optax.OptState) -> list[Found]:
     return found
 
 
+def outermost(found: list[Found]) -> list[Found]:
+    """States without those inside a preconditioner that stands for them."""
+    dividing = [each.path for each in found if divides(each.state)]
+    return [
+        each
+        for each in found
+        if all(each.path == path or each.path[: len(path)] != path for path in dividing)
+    ]
+
+
 def members(state: Any) -> list[tuple[Path, Any]] | None:
     """The states in a chain, in the order in which they apply; None of anything else.
 

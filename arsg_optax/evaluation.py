@@ -7,7 +7,7 @@ import jax
 import optax
 
 from arsg_optax._iterate import iterate_of, observes
-from arsg_optax._states import divides, find_states
+from arsg_optax._states import Found, divides, find_states, outermost
 from arsg_optax.transforms.observation import RemoteObservationState
 
 
@@ -24,10 +24,9 @@ def eval_params(
     moves only by the slow momentum: what the newest gradient adds to :math:`y`
     through the factor :math:`\mu`, the second term takes away. :math:`u_t` is the
     momentum over what the links divide by, such as :math:`m_t / \sqrt{\hat v_t}`.
-    Nothing extra is stored. With ``exact=True`` that is the iterate of the two-point
-    form, under every schedule. In the concise form it is so while all coefficients and
-    the preconditioner are constant, and a definition where they move: it is far off
-    during a warm-up, and jumps towards :math:`y` when the learning rate drops. Early in
+    With ``exact=True`` that is the iterate of the two-point form, under every schedule.
+    In the concise form it is so while all coefficients and the preconditioner are
+    constant, and a definition where they move: it is far off during a warm-up, and jumps towards :math:`y` when the learning rate drops. Early in
     training :math:`x` lags in both forms.
 
     Around any other optimizer, :func:`arsg_optax.observe_remotely` knows its iterate
@@ -85,8 +84,9 @@ def _check_params(params: Any) -> None:
     """Refuses a state in the place of the parameters."""
     for found in find_states(params):
         module, state = type(found.state).__module__.split(".")[0], found.state
-        foreign = module in ("optax", "arsg_optax") and jax.tree.leaves(state)
-        if observes(state) or (foreign and hasattr(state, "_fields")):
+        foreign = module in ("optax", "arsg_optax") and hasattr(state, "_fields")
+        foreign &= not isinstance(state, optax.MaskedNode)
+        if observes(state) or foreign:
             remedy = "call eval_params(opt_state, params), in this order"
             if isinstance(state, optax.LookaheadParams):
                 remedy = "pass params.fast"
@@ -97,19 +97,17 @@ def _check_params(params: Any) -> None:
 
 def _check_state(opt_state: Any) -> None:
     """Refuses states whose iterate nothing knows, though they have one."""
-    found = find_states(opt_state)
+    if opt_state is None or isinstance(
+        opt_state, (optax.GradientTransformation, optax.MultiSteps)
+    ):
+        raise ValueError(
+            f"opt_state must be a state, got {opt_state!r}; pass what the optimizer's "
+            "init and update return."
+        )
+    found = outermost(find_states(opt_state))
     plain = [isinstance(each.state, RemoteObservationState) for each in found]
     if any(plain):
-        start = plain.index(True)
-        names = [_link_name(each.state) for each in found[start:]]
-        links = ", ".join(f"{name}(...)" for name in names if name)
-        call = f"remote_chain({links + ', ' if links else ''}learning_rate=..., b1=..."
-        at = jax.tree_util.keystr(found[start].path)
-        raise ValueError(
-            "opt_state must record the steps that its observation took, got a plain "
-            f"chain with remote_observation at '{at}'; write arsg_optax.{call}, "
-            "observation=...) in the place of the chain. It trains as the chain does."
-        )
+        _refuse_plain_chain(found[plain.index(True) :])
     if _holds_fields(opt_state):
         raise ValueError(
             "opt_state must be an optimizer state, got a dictionary of its fields; "
@@ -118,9 +116,29 @@ def _check_state(opt_state: Any) -> None:
         )
 
 
+def _refuse_plain_chain(found: list[Found]) -> None:
+    """Names the call to write instead of a chain that begins with an observation."""
+    names = [_link_name(each.state) for each in found]
+    links = ", ".join(f"{name}(...)" for name in names if name)
+    call = f"remote_chain({links + ', ' if links else ''}learning_rate=..., b1=..."
+    foreign = {
+        type(each.state).__name__
+        for each in found
+        if type(each.state).__module__.startswith("optax.") and each.state
+    }
+    raise ValueError(
+        "opt_state must record the steps that its observation took, got a plain chain "
+        f"with remote_observation at '{jax.tree_util.keystr(found[0].path)}'; write "
+        f"arsg_optax.{call}, observation=...) in the place of the chain. It trains as "
+        "the same links inside chain_on_gradient do."
+        + (f" Put in its links what made {sorted(foreign)}." if foreign else "")
+    )
+
+
 def _link_name(state: Any) -> str:
     """The transform that a link's state belongs to, or nothing for other states."""
-    if not (divides(state) or hasattr(type(state), "elementwise")):
+    own = type(state).__module__.startswith("arsg_optax.")
+    if not own or not (divides(state) or hasattr(type(state), "elementwise")):
         return ""
     name = type(state).__name__.removesuffix("State")
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

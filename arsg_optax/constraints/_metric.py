@@ -8,7 +8,7 @@ import optax
 import optax.contrib
 
 from arsg_optax._precision import compute_dtype
-from arsg_optax._states import Found, by_path, divides, find_states
+from arsg_optax._states import Found, by_path, divides, find_states, outermost
 from arsg_optax._trees import leaf_dtype
 from arsg_optax.transforms.combining import DeclareElementwiseState
 from arsg_optax.transforms.resilience import (
@@ -109,7 +109,7 @@ def preconditioner_multipliers(
       params: its parameters, whose modules may have methods of any name.
     """
     products: dict[str, jax.Array] = {}
-    for each in _states(state, params):
+    for each in outermost(_states(state, params)):
         if divides(each.state):
             for path, divisor in by_path(each.state.denominator()).items():
                 products[path] = _product(products.get(path), 1 / divisor)
@@ -126,7 +126,8 @@ def multipliers(
     gradients, products = by_path(gradient), preconditioner_multipliers(after, params)
     for path in products:
         _at(gradients, path)
-    for old, new in zip(find_states(before), find_states(after), strict=True):
+    pairs = outermost(find_states(before)), outermost(find_states(after))
+    for old, new in zip(*pairs, strict=True):
         if isinstance(new.state, ScaleByResilienceState):
             seen = jax.tree_util.tree_map_with_path(
                 lambda path, _: _at(gradients, jax.tree_util.keystr(path)),

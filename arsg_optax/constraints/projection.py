@@ -126,7 +126,7 @@ def project(
       onto: a :class:`arsg_optax.Box`, :class:`arsg_optax.L2Ball` or
         :class:`arsg_optax.HalfSpace`. Numbers and () arrays are taken in the default
         float dtype, trees are rounded to the parameters' compute dtypes (float32 for 16
-        bits) and kept in the state, one array a parameter.
+        bits) and kept in the state, one array per parameter.
       metric: "optimizer" for the weights above, or "euclidean".
       axis_name: the mesh axis, or the tuple of axes, along which parameters may be
         split inside :func:`jax.shard_map`. Products and norms then are over whole

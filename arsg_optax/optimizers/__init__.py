@@ -1,1 +1,1 @@
-"""The named optimizers: each one a chain of transforms, one paper's name a file."""
+"""The named optimizers: one call of the combinator or one chain, one name a file."""

@@ -44,7 +44,7 @@ def adarem(
         m_{t+1} &\leftarrow \beta_t m_t + (1-\beta_t) g_t
       \end{align*}
 
-    State: one array a parameter, four bytes in float32, two in bfloat16. A gradient's
+    State: one array per parameter, four bytes in float32, two in bfloat16. A gradient's
     element that is infinite or NaN spoils its own parameter and momentum, for good, and
     no other.
 
@@ -64,7 +64,7 @@ def adarem(
       scope: the maximum of the momentum is over the whole "tree" or each "leaf".
       weight_decay: decoupled, multiplied by the learning rate but not by the
         resilience.
-      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mask: tree of booleans or a callable, which selects the leaves that decay.
       mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
         stochastically. None is the parameter's dtype, but float32 at least.
       axis_name: mesh axes over which the maximum goes inside :func:`jax.shard_map`, see

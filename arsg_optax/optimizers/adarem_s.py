@@ -55,7 +55,7 @@ def adarem_s(
     With a given radius the first gradient is rescaled to the one at
     :math:`R \theta_0 / \|\theta_0\|` before anything else.
 
-    State: one array a parameter, four bytes in float32, two in bfloat16. A gradient's
+    State: one array per parameter, four bytes in float32, two in bfloat16. A gradient's
     element that is infinite or NaN spoils its own parameter and momentum, for good, and
     on a sphere all parameters of that sphere, as they share its norm.
 

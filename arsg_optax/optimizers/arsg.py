@@ -30,8 +30,7 @@ def arsg(
 
     :func:`arsg_optax.rsg` divided by the root of the largest second moment so far.
     Only the step size is left to choose; the paper's problems need 0.001 to 0.1.
-    Evaluate at the iterate,
-    :func:`arsg_optax.eval_params`.
+    Evaluate at the iterate, :func:`arsg_optax.eval_params`.
 
     Let :math:`\alpha_t` be the learning rate, :math:`\beta_{1t}, \beta_2, \epsilon`
     and :math:`\mu_t` the arguments ``b1``, ``b2``, ``eps`` and ``observation``,
@@ -86,7 +85,7 @@ def arsg(
       weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
         The paper's L2 decay comes before everything:
         ``optax.chain(optax.add_decayed_weights(wd), arsg(...))``.
-      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mask: tree of booleans or a callable, which selects the leaves that decay.
       mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
         stochastically. None is the parameter's dtype, but float32 at least.
       nu_dtype: the same for both second moments.

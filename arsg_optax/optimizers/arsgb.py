@@ -57,7 +57,7 @@ def arsgb(
           ((1-\mu_n) m_t + \mu_n g_t) / \sqrt{\hat v_t} + \gamma y_t \right)
       \end{align*}
 
-    State: three arrays a parameter, twelve bytes in float32, six in bfloat16.
+    State: three arrays per parameter, twelve bytes in float32, six in bfloat16.
 
     When to use it: in longer runs, whose loss levels off while gradients stay noisy.
 
@@ -84,7 +84,7 @@ def arsgb(
       preconditioner: see :func:`arsg_optax.arsg`.
       debias: see :func:`arsg_optax.remote_observation`.
       weight_decay: decoupled, multiplied by the boosted learning rate.
-      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mask: tree of booleans or a callable, which selects the leaves that decay.
       mu_dtype: dtype that stores the momentum, see :func:`arsg_optax.arsg`.
       nu_dtype: the same for both second moments.
 

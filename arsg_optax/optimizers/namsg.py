@@ -44,7 +44,7 @@ def namsg(
           ((1-\mu_t) m_t + \mu_t g_t) / \sqrt{\hat v_t} + \gamma y_t \right)
       \end{align*}
 
-    State: three arrays a parameter, twelve bytes in float32, six in bfloat16.
+    State: three arrays per parameter, twelve bytes in float32, six in bfloat16.
 
     When to use it: to follow the NAMSG paper, or where the distance, not the factor, is
     what you schedule; with the same values it is ARSG.
@@ -66,7 +66,7 @@ def namsg(
       preconditioner: see :func:`arsg_optax.arsg`.
       debias: see :func:`arsg_optax.remote_observation`.
       weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
-      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mask: tree of booleans or a callable, which selects the leaves that decay.
       mu_dtype: dtype that stores the momentum, see :func:`arsg_optax.arsg`.
       nu_dtype: the same for both second moments.
 

@@ -42,7 +42,7 @@ def rsg(
       \end{align*}
 
     The momentum is an average, not a sum, so learning rates are those of
-    ``optax.sgd`` divided by ``1 - momentum``. State: one array a
+    ``optax.sgd`` divided by ``1 - momentum``. State: one array per
     parameter, four bytes in float32, two in bfloat16.
 
     When to use it: where SGD with momentum works well, and where memory is short.
@@ -64,7 +64,7 @@ def rsg(
       weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
         The paper's L2 decay comes before everything:
         ``optax.chain(optax.add_decayed_weights(wd), rsg(...))``.
-      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mask: tree of booleans or a callable, which selects the leaves that decay.
       mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
         stochastically. None is the parameter's dtype, but float32 at least.
 

@@ -52,7 +52,7 @@ def swnts(
     SWNTS1 also smooths the parameters it tests by an exponential moving average, for
     which Optax has :func:`optax.incremental_update`, see the example.
 
-    State: three arrays a parameter, twelve bytes in float32, six in bfloat16.
+    State: three arrays per parameter, twelve bytes in float32, six in bfloat16.
 
     When to use it: where an adaptive method trains fast and SGD generalizes better.
 
@@ -71,7 +71,7 @@ def swnts(
         ``nu_dtype`` are unused then.
       debias: see :func:`arsg_optax.remote_observation`.
       weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
-      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mask: tree of booleans or a callable, which selects the leaves that decay.
       mu_dtype: dtype that stores the momentum, see :func:`arsg_optax.arsg`.
       nu_dtype: the same for both second moments.
       axis_name: the mesh axis, or the tuple of axes, along which arrays may be split

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from arsg_optax._hyperparameters import default_float, increment
 from arsg_optax._states import find_states
@@ -25,6 +26,8 @@ from arsg_optax.transforms.observation import RemoteObservationState
 from arsg_optax.transforms.remote_chain import RemoteChainState
 from arsg_optax.transforms.two_point import ObserveRemotelyState
 
+# States of wrappers of Optax whose update takes no extra arguments.
+_LOSING = (optax.LookaheadState, optax.contrib.SplitRealAndImaginaryState)
 _INSTEAD = ", or boost at a given update with boost_at"
 
 
@@ -207,11 +210,22 @@ def _chains(inner_state: optax.OptState) -> list[RemoteChainState]:
 
 def _check_can_be_boosted(inner_state: optax.OptState) -> None:
     """Only a remote chain knows the decay and the factor that a boost starts from."""
+    found = [each.state for each in find_states(inner_state)]
+    names = [type(state).__name__ for state in found]
+    for state in found:
+        if isinstance(state, _LOSING):
+            raise ValueError(
+                "inner must pass extra arguments on, got a "
+                f"{type(state).__name__} inside, whose wrapper does not; put the "
+                "observation boost inside of that wrapper."
+            )
+        if isinstance(state, ObservationBoostState):
+            raise ValueError(
+                "inner must hold no other observation boost, got one inside; give "
+                "one of them max_boosts=2 instead."
+            )
     others = (RemoteObservationState, ObserveRemotelyState)
-    names = [type(each.state).__name__ for each in find_states(inner_state)]
-    wrong = [
-        each for each in find_states(inner_state) if isinstance(each.state, others)
-    ]
+    wrong = any(isinstance(state, others) for state in found)
     if wrong or not _chains(inner_state):
         raise ValueError(
             "inner must hold its observation in a remote_chain, got the states "

@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from arsg_optax._hyperparameters import as_scalar, scaled, value_at
-from arsg_optax._validation import check
+from arsg_optax._validation import check, concrete
 from arsg_optax.dynamics.regions import fastest_tau
 from arsg_optax.hyperparams import observation_from_distance
 
@@ -49,8 +50,13 @@ class Schedules(NamedTuple):
 
     def _check_distance(self) -> None:
         check("distance", self.distance)
-        given = isinstance(self.observation, (int, float)) or callable(self.observation)
-        if given and self.observation != DEFAULT_OBSERVATION:
+        value = self.observation
+        if value is not None and not callable(value):
+            value = concrete(value)
+            # The default may come as a float32, and None of what cannot be read.
+            unread = value is None or np.isclose(value, DEFAULT_OBSERVATION, rtol=1e-7)
+            value = None if unread else value
+        if value is not None:
             raise ValueError(
                 "observation must be None where distance is given, got "
                 f"{self.observation!r} and distance={self.distance!r}; both say how "
@@ -92,7 +98,9 @@ class Schedules(NamedTuple):
             return Coefficients(b1, observation, distance, rate)
         boost, factor = as_scalar(observation_boost), as_scalar(observation)
         boost = jnp.where(boost * factor < 1, boost, jnp.ones_like(boost))
-        fastest = [fastest_tau(b1, each) for each in (observation, boost * observation)]
+        # A distance may stand for a factor of 1 and more, for which there is no ratio.
+        factor = jnp.where(factor < 1, factor, jnp.zeros_like(factor))
+        fastest = [fastest_tau(b1, each) for each in (factor, boost * factor)]
         return Coefficients(
             b1, boost * observation, boost * distance, rate * fastest[1] / fastest[0]
         )
@@ -101,6 +109,9 @@ class Schedules(NamedTuple):
         """The factor that a distance stands for; infinite where b1 is 0."""
         if not self.exact:
             return observation_from_distance(distance, b1)
-        if isinstance(b1, float) and b1 == 0:
-            return float("inf") if distance else 0.0
-        return distance * (1 - b1) / b1
+        if isinstance(b1, float) and b1 > 0:
+            return distance * (1 - b1) / b1
+        b1 = as_scalar(b1)
+        infinite = jnp.where(as_scalar(distance) > 0, jnp.inf, 0)
+        share = (1 - b1) / jnp.where(b1 > 0, b1, jnp.ones_like(b1))
+        return jnp.where(b1 > 0, distance * share, infinite)

@@ -27,7 +27,7 @@ def decoupled_decay(
     """Adds the decayed parameters to the updates; nothing for a static 0.0.
 
     The link that does nothing needs no params in `update`, and its state has the
-    structure of the decay's, so that an optimizer and its
+    structure of that of a number, so that an optimizer and its
     :func:`optax.inject_hyperparams` twin have the same inner state.
     """
     check("weight_decay", weight_decay)
@@ -90,7 +90,18 @@ def decay(
     def masked(flag, update, param):
         return decay(update, param, rate) if flag else update
 
-    return jax.tree.map(masked, chosen, updates, params)
+    def is_none(node):
+        return node is None
+
+    try:
+        jax.tree.map(lambda *_: None, chosen, updates, is_leaf=is_none)
+    except ValueError as error:
+        raise ValueError(
+            "mask must have the tree structure of the updates, or a prefix of it, "
+            f"{jax.tree.structure(updates)}, got {jax.tree.structure(chosen)}; give it "
+            "a boolean for every leaf, or a callable that makes it of the parameters."
+        ) from error
+    return jax.tree.map(masked, chosen, updates, params, is_leaf=is_none)
 
 
 @per_leaf

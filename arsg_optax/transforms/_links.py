@@ -38,10 +38,14 @@ def _declared(states: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     inside = members(states)
     if inside is None and isinstance(states, _AROUND_LINKS):
         inside = branches(states)
-    if inside is None:
-        yield path, without_variables(states)
+    if not inside and (path or inside is None):
+        yield path, without_variables(states)  # An empty tuple declares nothing.
     for step, state in inside or ():
         yield from _declared(state, path + step)
+
+
+def _says(state: Any, name: str) -> bool:
+    return bool(getattr(type(state), name, False))
 
 
 def check_links(states: tuple[Any, ...]) -> None:
@@ -52,7 +56,7 @@ def check_links(states: tuple[Any, ...]) -> None:
     """
     declarations = ("elementwise", "makes_direction")
     for path, state in _declared(states):
-        if divides(state) or any(hasattr(state, name) for name in declarations):
+        if divides(state) or any(_says(state, name) for name in declarations):
             continue
         raise ValueError(
             "links must say what they do to a step, got "
@@ -68,12 +72,15 @@ def check_links(states: tuple[Any, ...]) -> None:
 
 def can_be_recomputed(states: tuple[Any, ...]) -> bool:
     """Whether the states alone say what the links make of the momentum."""
-    return all(divides(state) for _, state in _declared(states))
+    return all(
+        divides(state) and not _says(state, "elementwise")
+        for _, state in _declared(states)
+    )
 
 
 def make_direction(states: tuple[Any, ...]) -> bool:
     """Whether one of the links makes a direction of what it gets."""
-    return any(hasattr(state, "makes_direction") for _, state in _declared(states))
+    return any(_says(state, "makes_direction") for _, state in _declared(states))
 
 
 def denominators(states: Any) -> list[optax.Updates]:
@@ -94,6 +101,7 @@ def divided(updates: optax.Updates, states: Any) -> optax.Updates:
             updates = divide(updates, tree)
             continue
         known = by_path(tree)
+        _check_covers(known, updates)
 
         def over(path, update, known=known):
             divisor = known.get(jax.tree_util.keystr(path))
@@ -101,6 +109,30 @@ def divided(updates: optax.Updates, states: Any) -> optax.Updates:
 
         updates = jax.tree_util.tree_map_with_path(over, updates)
     return updates
+
+
+def _check_covers(known: dict[str, Any], updates: optax.Updates) -> None:
+    unknown = known.keys() - by_path(updates).keys()
+    if unknown:
+        raise ValueError(
+            "denominator() must return a tree as the parameters, or a masked one, got "
+            f"a leaf at '{min(unknown)}', where the parameters have none; return what "
+            "jax.tree.map makes of a moment in the state."
+        )
+
+
+def check_transforms(links: tuple[Any, ...]) -> None:
+    """Refuses what is no gradient transformation, such as the function that makes one.
+
+    Raises:
+      ValueError: names the link and the remedy.
+    """
+    for link in links:
+        if not (hasattr(link, "init") and hasattr(link, "update")):
+            raise ValueError(
+                f"links must be gradient transformations, got {link!r}; call what "
+                "makes the link, as in scale_by_adam_rms()."
+            )
 
 
 def known_denominator(state: optax.OptState) -> optax.Updates:

@@ -75,40 +75,43 @@ def averaged_squares(
 
 
 @functools.partial(per_leaf, inline=True)
+@jax.custom_jvp
 def root(squares: jax.Array) -> jax.Array:
     """The root in float32 at least; infinite where the square is saturated.
 
     A saturated square stands for any larger number, and the momentum above it is not
     bounded, so a finite root would let huge steps through. Four times a square beyond
     a quarter of the largest number is infinite, and otherwise exact; a comparison
-    would do as well, and take half as long again to compile.
+    would do as well, and take half as long again to compile. The derivative is 0 where
+    the square is 0, so that updates of elements without a gradient can be
+    differentiated.
     """
     return 0.5 * jnp.sqrt(4 * squares.astype(compute_dtype(squares)))
 
 
+@root.__wrapped__.defjvp
+def _root_derivative(primals, tangents):
+    r = root(*primals)
+    positive = r > 0
+    slope = jnp.where(positive, 0.5 / jnp.where(positive, r, 1), 0)
+    return r, slope * tangents[0].astype(r.dtype)
+
+
 def corrected_root(
-    squares: jax.Array,
-    weight: jax.Array,
-    eps: jax.Array,
-    eps_root: jax.Array | tuple[()] = (),
+    squares: jax.Array, weight: jax.Array, eps: jax.Array, eps_root: Any = 0.0
 ) -> jax.Array:
     """sqrt(v / weight + eps_root) + eps of one array.
-
-    Without an `eps_root` the quotient is not formed, so that it cannot overflow.
 
     Args:
       squares: v, an average of squares that starts at 0.
       weight: () total weight of the squares in it; 0 on a fresh state.
       eps: () positive constant.
-      eps_root: () constant inside the root, or empty.
+      eps_root: () constant inside the root.
     """
-    seen = jnp.where(weight > 0, weight, 1)
-    if not isinstance(eps_root, tuple):
-        dtype = compute_dtype(squares)
-        inside = squares.astype(dtype) / seen.astype(dtype) + eps_root.astype(dtype)
-        return root(inside) + eps.astype(dtype)
-    r = root(squares)
-    return r * (1 / jnp.sqrt(seen)).astype(r.dtype) + eps.astype(r.dtype)
+    dtype = compute_dtype(squares)
+    correction = (1 / jnp.where(weight > 0, weight, 1)).astype(dtype)
+    inside = squares.astype(dtype) * correction + jnp.asarray(eps_root, dtype)
+    return root(inside) + eps.astype(dtype)
 
 
 def divide(updates: optax.Updates, denominators: optax.Updates) -> optax.Updates:

@@ -25,9 +25,10 @@ class ScaleByAdamRmsState(NamedTuple):
     nu: optax.Updates  # v_t, shaped as the parameters.
     # (), total weight of the squares in v_t, 1 - prod(b2); 1 where it is not corrected.
     nu_weight: jax.Array
-    # (). Not named eps, which optax.tree.get finds in injected hyper-parameters.
+    # Both (). Not named eps and eps_root, which optax.tree.get finds in injected
+    # hyper-parameters.
     applied_eps: jax.Array
-    applied_eps_root: jax.Array | tuple[()]  # (), or empty where it is the number 0.
+    applied_eps_root: jax.Array
 
     def denominator(self) -> optax.Updates:
         """What the last update was divided by, shaped as the parameters."""
@@ -65,15 +66,15 @@ def scale_by_adam_rms(
 
     A gradient element whose square overflows (above 1.8e19 in float32) saturates
     :math:`v_t` at the largest finite number and stays there; the state stays finite and
-    an element whose :math:`v_t` exceeds a quarter of it stops moving, as it does in
-    Optax's Adam above all of it. Clip gradients to avoid it.
+    an element whose corrected :math:`v_t` exceeds a quarter of it stops moving, as it
+    does in Optax's Adam above all of it. Clip gradients to avoid it.
 
     Args:
       b2: decay rate of the second moment, in [0, 1), or a schedule. 0.999 is Adam's.
       eps: added to the root, in units of the gradient, at least 1.18e-38. 1e-8 is
         Adam's; it bounds the scaling by :math:`1/\epsilon`.
-      eps_root: added inside of the root, in units of the squared gradient, at least 0.
-        Above 0 an update can be differentiated where :math:`v_t` is 0.
+      eps_root: added inside of the root, in units of the squared gradient, at least 0,
+        as in Optax.
       debias: divide :math:`v_t` by the total weight of its squares, as Adam does. False
         leaves it as it is: the first steps are then :math:`1/\sqrt{1-\beta_2}` times as
         long.
@@ -85,7 +86,7 @@ def scale_by_adam_rms(
       parameters' dtypes, or where ``update`` gets no params in those they came in.
 
     Raises:
-      ValueError: if an argument is out of range, if ``b2`` or ``eps`` has 16 bits,
+      ValueError: if an argument is out of range, if a hyper-parameter has 16 bits,
         or if gradients are not real floating point or do not fit the state.
 
     Examples:
@@ -118,7 +119,6 @@ def scale_by_adam_rms(
     check("eps", eps)
     check("eps_root", eps_root)
     check_flag("debias", debias)
-    without_root = isinstance(eps_root, (int, float)) and eps_root == 0
     nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
     def start(params):
@@ -127,7 +127,7 @@ def scale_by_adam_rms(
             nu=moments_like(params, nu_dtype),
             nu_weight=jnp.zeros([], default_float()),
             applied_eps=as_scalar(eps),
-            applied_eps_root=() if without_root else as_scalar(eps_root),
+            applied_eps_root=as_scalar(eps_root),
         )
 
     def advance(state, gradient, step):
@@ -138,7 +138,7 @@ def scale_by_adam_rms(
             nu=averaged_squares(gradient, state.nu, beta, step),
             nu_weight=weight if debias else jnp.ones_like(state.nu_weight),
             applied_eps=as_scalar(eps),
-            applied_eps_root=() if without_root else as_scalar(eps_root),
+            applied_eps_root=as_scalar(eps_root),
         )
 
     return divide_by_root(start, advance)

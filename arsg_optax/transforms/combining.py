@@ -17,7 +17,8 @@ def chain_on_gradient(
     momentum can so take its statistics from the gradient itself:
     ``chain_on_gradient(remote_observation(), scale_by_nonincreasing_rms())``.
     Links that know no ``raw_gradient`` ignore it. Of nested chains the innermost
-    decides.
+    decides, but inside :func:`arsg_optax.remote_chain` all see the gradient that
+    entered there.
 
     Inside, :func:`optax.masked` and :func:`optax.partition` must be given
     ``mask_compatible_extra_args=True``, so that the raw gradient is masked as the
@@ -52,7 +53,9 @@ def chain_on_gradient(
     links = optax.chain(*transforms)
 
     def update_fn(updates, state, params=None, **extra_args):
-        extra_args["raw_gradient"] = updates
+        # A remote_chain around it, which passes a step, has given the true gradient.
+        if "shared_step" not in extra_args:
+            extra_args["raw_gradient"] = updates
         return links.update(updates, state, params, **extra_args)
 
     return optax.GradientTransformationExtraArgs(links.init, update_fn)

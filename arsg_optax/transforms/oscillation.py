@@ -94,8 +94,8 @@ def track_oscillation(
     ``oscillation_by_parameter()`` beside them. The longer the window, the larger
     :math:`Q`: a random walk of T updates has a :math:`q` of about :math:`\sqrt T`.
 
-    State: two arrays a parameter. In 16 bits the parameters themselves move by rounded
-    updates; what is measured here are the updates before that rounding.
+    State: two arrays per parameter. In 16 bits the parameters themselves move by
+    rounded updates; what is measured here are the updates before that rounding.
 
     Args:
       window: number of updates, in [1, 2147483647], after which tracking restarts, so

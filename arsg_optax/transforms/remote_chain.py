@@ -28,8 +28,8 @@ class RemoteChainState(NamedTuple):
     mu: optax.Updates  # m_t, shaped as the parameters.
     weight: jax.Array  # (), total weight of the gradients in m_t: 1 - prod(b1).
     links: tuple[Any, ...]  # The states of the links.
-    # u_t, shaped as the parameters, where the exact form cannot compute it again of mu
-    # and links; else empty.
+    # u_t, shaped as the parameters, where the exact form cannot compute it again from
+    # mu and links; else empty.
     previous: optax.Updates | tuple[()]
     # (), of the last update, 0 before the first.
     applied_learning_rate: jax.Array
@@ -59,11 +59,13 @@ class RemoteChainState(NamedTuple):
           ValueError: if params do not fit the state, or if a link makes a direction
             of what it gets and the form is concise: then no iterate is known.
         """
+        if not jax.tree.leaves(self.mu):
+            return params
         return shifted(params, self.mu, self._offset())
 
     def _offset(self) -> dict[str, jax.Array]:
         state = without_variables(self)
-        if jax.tree.leaves(state.previous):
+        if _stores(state):
             u = state.previous
         elif _links.make_direction(state.links):
             raise ValueError(
@@ -143,7 +145,8 @@ def remote_chain(
     ``learning_rate_scale``, and ``observation_boost``, which multiplies the factor and
     shortens the step, see :func:`arsg_optax.observation_boost`.
 
-    State: one array per parameter and those of the links.
+    State: one array per parameter, those of the links, and one more where the exact
+    form stores :math:`u_t`.
 
     Args:
       *links: transforms between momentum and decay, in order. The state of each must
@@ -159,12 +162,15 @@ def remote_chain(
       distance: observation distance in momentum steps, at least 0, or a schedule,
         instead of ``observation``. The concise form needs it below
         ``b1 / (1 - b1)``.
-      exact: the exact form instead of the papers' concise one.
+      exact: the exact form instead of the papers' concise one. It uses what links that
+        divide say by ``denominator()`` alone. With a bfloat16 momentum the rounding of
+        :math:`m_t` moves :math:`y` by :math:`1+\eta_t` times as much as :math:`x`.
       debias: divide the momentum's part of the direction by the total weight of its
         gradients, see :func:`arsg_optax.remote_observation`; not in the exact form.
       weight_decay: decoupled, multiplied by the learning rate, or a schedule. It acts
         at :math:`y` in both forms.
-      mask: tree of booleans or a callable, which leaves decay, as in Optax.
+      mask: tree of booleans or a callable, which selects the leaves that decay, as in
+        Optax; with ``inject_hyperparams`` name it in ``static_args``.
       mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
         float32 or float64; None is the parameter's dtype, but float32 at least.
 
@@ -209,6 +215,7 @@ def remote_chain(
     schedules.check()
     check("weight_decay", weight_decay)
     _check_form(exact, debias)
+    _links.check_transforms(links)
     mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
     chained = tuple(optax.with_extra_args_support(link) for link in links)
 
@@ -238,6 +245,11 @@ def remote_chain(
         observation_boost=None,
         **extra_args,
     ):
+        if not isinstance(state, RemoteChainState):
+            raise ValueError(
+                "state must be the one that init made, got a "
+                f"{type(state).__name__}; call update(gradients, state, params)."
+            )
         check_updates("updates", updates, state.mu)
         scales = observation_scale, learning_rate_scale, observation_boost
         now = schedules.at(state.count, *scales)
@@ -275,6 +287,11 @@ def remote_chain(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
+def _stores(state: RemoteChainState) -> bool:
+    """Whether the state keeps u_t."""
+    return not (isinstance(state.previous, tuple) and len(state.previous) == 0)
+
+
 def _check_form(exact: Any, debias: Any) -> None:
     check_flag("exact", exact)
     check_flag("debias", debias)
@@ -304,9 +321,10 @@ def _two_point(
     """y_{t+1} - y_t = c_{t-1} u_{t-1} - (α_t + c_t) u_t, c = η α, and the new state.
 
     u is taken of the moments as they are stored, so that the next update takes away
-    what this one adds, and not in the parameters' dtypes, to which links round.
+    what this one adds. Where it is stored, links have rounded it to the parameters'
+    dtypes.
     """
-    if jax.tree.leaves(old.previous):
+    if _stores(old):
         before = old.previous
         now = jax.tree.map(lambda u, like: u.astype(like.dtype), made, before)
         new = new._replace(previous=now)

@@ -85,9 +85,8 @@ def observe_remotely(
     :func:`arsg_optax.eval_params` returns :math:`x`, or what the inner optimizer
     evaluates at instead.
 
-    Around ``arsg(learning_rate, observation=0.0)`` this is ARSG's two-point form,
-    exactly, with schedules and a changing preconditioner too, at the price of one more
-    array a parameter; ``arsg`` itself is the concise form. A policy may pass
+    Around ``arsg(learning_rate, observation=0.0)`` this is ARSG's two-point form, which
+    ``arsg(learning_rate, exact=True)`` is without another array. A policy may pass
     ``observation_scale``, which multiplies the distance.
 
     Args:
