@@ -8,8 +8,6 @@ mean over 400 runs. `exact=False` is the concise form and `exact=True` the two-p
 form; y is where gradients are taken, x is what `eval_params` returns.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -53,14 +51,13 @@ def mean_losses(schedule: optax.Schedule, exact: bool) -> jax.Array:
         errors = NOISE * jax.random.normal(key, y.shape)
         gradient = jnp.asarray(CURVATURE)[None] * y + errors
         updates, state = optimizer.update(gradient, state, y)
-        y = optax.apply_updates(y, updates)
-        points = jnp.stack([y, arsg_optax.eval_params(state, y)])
+        y = jnp.asarray(optax.apply_updates(y, updates))
+        points = jnp.stack([y, jnp.asarray(arsg_optax.eval_params(state, y))])
         return (y, state), jnp.mean(loss(points), axis=1)
 
     keys = jax.random.split(jax.random.key(0), STEPS)
     start = y, optimizer.init(y)
-    run: Callable = jax.jit(lambda start: jax.lax.scan(step, start, keys)[1])
-    return run(start)
+    return jax.jit(lambda start: jax.lax.scan(step, start, keys)[1])(start)
 
 
 def main() -> None:
