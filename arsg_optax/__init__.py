@@ -1,7 +1,9 @@
 """Remote-observation momentum for JAX: RSG, ARSG, NAMSG and AdaRem on Optax.
 
-See the README for a tour, `optimizers` for the named optimizers, `transforms` for
-the links they are chained from.
+Start with :func:`arsg` and :func:`eval_params`. The named optimizers are in
+`optimizers`; most are one call of :func:`remote_chain`, which `transforms` holds beside
+the links that it takes. `constraints` keeps parameters in a set or on a sphere,
+`policies` change an optimizer while it runs. The README is a tour.
 """
 
 from arsg_optax import dynamics, hyperparams, tuning

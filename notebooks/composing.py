@@ -16,11 +16,11 @@
 #
 # [![Open in Colab](images/open-in-colab.svg)](https://colab.research.google.com/github/arsg-optax/arsg_optax/blob/main/notebooks/composing.ipynb)
 #
-# Every named optimizer of this package is a chain that starts from one gradient:
+# Most optimizers of this package are one call of `remote_chain`:
 #
-#     gradient -> direction -> preconditioner -> resilience -> decay -> learning rate
+#     gradient -> momentum and observation -> your links -> decay -> learning rate
 #
-# Each link is an Optax transform. This notebook builds `arsg` from its links, then
+# Each link is an Optax transform. This notebook builds `arsg` from its link, then
 # exchanges links, adds others, wraps Optax's Adam, and writes a link of its own.
 # `eval_params` finds the iterate in all of them. At the end all of them are compared on
 # one small problem.
@@ -45,12 +45,12 @@ from sklearn.datasets import load_digits
 from arsg_optax import (
     Box,
     arsg,
-    chain_on_gradient,
     declare_elementwise,
     eval_params,
     metrics,
     observe_remotely,
     project,
+    remote_chain,
     remote_observation,
     scale_by_adam_rms,
     scale_by_learning_rate,
@@ -112,7 +112,7 @@ class Run(NamedTuple):
     history: dict[str, jax.Array]  # (SEEDS, EPOCHS)
 
 
-def trained(optimizer):
+def trained(optimizer, evaluate=eval_params):
     def step(carry, rows):
         params, state = carry
         gradients = jax.grad(loss)(params, jax.tree.map(lambda a: a[rows], train))
@@ -126,7 +126,7 @@ def trained(optimizer):
     def run(orders):
         carry = start, optimizer.init(start)
         (y, state), history = jax.lax.scan(epoch, carry, orders)
-        return Run(y, eval_params(state, y), state, history)
+        return Run(y, evaluate(state, y), state, history)
 
     return jax.jit(jax.vmap(run))(orders)
 
@@ -138,11 +138,11 @@ def whole_losses(params):
 
 
 # %% [markdown]
-# ## ARSG is a chain
+# ## ARSG is one call
 #
-# `remote_observation` makes the direction, `scale_by_nonincreasing_rms` divides it,
-# `scale_by_learning_rate` makes a step of it. The learning-rate link is ours
-# because it records the rate that it applied, and `eval_params` needs it:
+# `remote_chain` averages the gradient, observes remotely, and makes a step of the
+# learning rate. In between come the links, here `scale_by_nonincreasing_rms`, which
+# divides. The state keeps what `eval_params` needs:
 #
 # $$x = y + \eta\,\alpha\,m / \sqrt{\hat v}, \qquad \eta = \mu\beta / (1-\beta)$$
 #
@@ -155,13 +155,13 @@ RATE, B1 = 0.05, 0.99
 runs = {}
 
 
-def stepped(*links):
-    """The links on one gradient, then the learning rate."""
-    return optax.chain(chain_on_gradient(*links), scale_by_learning_rate(RATE))
+def stepped(*links, **options):
+    """The links between the momentum and a step of constant rate."""
+    return remote_chain(*links, learning_rate=RATE, **{"b1": B1, **options})
 
 
 runs["arsg"] = trained(arsg(RATE, b1=B1))
-by_hand = trained(stepped(remote_observation(b1=B1), scale_by_nonincreasing_rms()))
+by_hand = trained(stepped(scale_by_nonincreasing_rms()))
 
 pairs = zip(jax.tree.leaves(runs["arsg"]), jax.tree.leaves(by_hand), strict=True)
 same = [bool((a == b).all()) for a, b in pairs]
@@ -169,21 +169,32 @@ print(f"{sum(same)} of {len(same)} arrays are equal, bit for bit")
 assert all(same)
 
 # %% [markdown]
-# ## Why `chain_on_gradient`
+# ## Why not `optax.chain`
 #
-# In `optax.chain` a link sees only what the link before it returns: the preconditioner
-# would square the direction, most of which is momentum. `chain_on_gradient` also passes
-# the gradient that entered the chain, as the extra argument `raw_gradient`. The second
-# moments of the two chains show the difference.
+# `remote_observation` and `scale_by_learning_rate` are the parts of `remote_chain` as
+# single transforms, and `optax.chain` takes them. But there a link sees only what the
+# link before it returns: the preconditioner squares the direction, most of which is
+# momentum. `remote_chain` also passes the gradient, as the extra argument
+# `raw_gradient`. The second moments of the two show the difference.
+#
+# And nothing records what the steps of the plain chain were. It trains, but
+# `eval_params` refuses, and prints the call to write; so this one is evaluated at $y$.
 
 # %%
-runs["optax.chain"] = trained(
-    optax.chain(
-        remote_observation(b1=B1),
-        scale_by_nonincreasing_rms(),
-        scale_by_learning_rate(RATE),
-    )
+plain_chain = optax.chain(
+    remote_observation(b1=B1),
+    scale_by_nonincreasing_rms(),
+    scale_by_learning_rate(RATE),
 )
+try:
+    eval_params(plain_chain.init(start), start)
+    raise AssertionError
+except ValueError as error:
+    message = str(error)
+print(message)
+assert "remote_chain(scale_by_nonincreasing_rms(...)" in message
+
+runs["optax.chain"] = trained(plain_chain, evaluate=lambda state, y: y)
 
 
 def median_root(run):
@@ -202,20 +213,19 @@ assert of_direction < of_gradient / 4
 # `scale_by_adam_rms`, `scale_by_rectified_rms` (RAdam's) and `scale_by_softplus_rms`
 # (SAdam's) fit the same place; `arsg(preconditioner=...)` is short for it. With Adam's,
 # the authors also correct the momentum for its start at zero, `debias=True`. Without
-# observation this is Adam itself.
+# observation this is Adam itself. (Optax's own preconditioners are refused: they would
+# square the momentum.)
 
 # %%
-direction = remote_observation(b1=B1, debias=True)
-runs["Adam's rms"] = trained(stepped(direction, scale_by_adam_rms()))
-runs["rectified rms"] = trained(stepped(direction, scale_by_rectified_rms()))
+runs["Adam's rms"] = trained(stepped(scale_by_adam_rms(), debias=True))
+runs["rectified rms"] = trained(stepped(scale_by_rectified_rms(), debias=True))
 
 runs["optax.adam"] = trained(optax.adam(RATE))
-direction = remote_observation(b1=0.9, observation=0.0, debias=True)
-adam = trained(stepped(direction, scale_by_adam_rms()))
+adam = trained(stepped(scale_by_adam_rms(), b1=0.9, observation=0.0, debias=True))
 
 deviation = jnp.abs(adam.y - runs["optax.adam"].y).max()
 largest = jnp.abs(adam.y).max()
-print(f"Adam as a chain deviates by {deviation / largest:.1e} of the largest weight")
+print(f"this Adam deviates by {deviation / largest:.1e} of the largest weight")
 assert deviation < 1e-3 * largest
 
 # %% [markdown]
@@ -223,23 +233,23 @@ assert deviation < 1e-3 * largest
 #
 # AdaRem's factors, between 0 and 2, lengthen a step where gradient and momentum agree
 # and shorten it where they do not. The link also takes them from the raw gradient. No
-# paper has this chain. The factors are in no state: the iterate is defined without.
+# paper has this mixture. The factors are in no state: the iterate is defined without.
+# (With `exact=True` it includes them, and the state holds one more array.)
 
 # %%
 runs["resilience"] = trained(
-    stepped(
-        remote_observation(b1=B1), scale_by_nonincreasing_rms(), scale_by_resilience()
-    )
+    stepped(scale_by_nonincreasing_rms(), scale_by_resilience())
 )
 
 # %% [markdown]
-# ## Clipping, decay, schedules, and what the state tells
+# ## Clipping, decay, schedules, and what the state records
 #
-# - Clip in front, so that the moments see what the direction sees, and nothing
-#   rescales the step behind them: `eval_params` does not know links without a state.
-# - Decoupled decay goes before the learning rate. (L2 decay goes in front.)
+# - Clip in front, so that the moments see what the direction sees. Behind the optimizer
+#   a clip would rescale its steps, and `eval_params` would refuse.
+# - Decoupled decay is an argument. (L2 decay goes in front.)
 # - `learning_rate`, `b1`, `observation` and the other hyper-parameters that change in
-#   the papers take an Optax schedule.
+#   the papers take an Optax schedule. Where one moves, `exact=True` keeps the iterate
+#   right; [the next notebook](observation_point.ipynb) shows the difference.
 # - `track_oscillation` comes last, where the updates are what the parameters move by.
 #   It changes nothing, and measures AdaRem's $Q$: the path that a parameter travels,
 #   divided by its displacement, here within an epoch. 1 is a straight way.
@@ -252,14 +262,14 @@ CLIP = 0.25
 runs["full recipe"] = trained(
     optax.chain(
         optax.clip_by_global_norm(CLIP),
-        chain_on_gradient(
-            remote_observation(
-                b1=B1, observation=optax.linear_schedule(0.05, 0.2, 2 * STEPS)
-            ),
+        remote_chain(
             scale_by_nonincreasing_rms(),
+            learning_rate=optax.cosine_decay_schedule(2 * RATE, EPOCHS * STEPS),
+            b1=B1,
+            observation=optax.linear_schedule(0.05, 0.2, 2 * STEPS),
+            exact=True,
+            weight_decay=1e-3,
         ),
-        optax.add_decayed_weights(1e-3),
-        scale_by_learning_rate(optax.cosine_decay_schedule(2 * RATE, EPOCHS * STEPS)),
         track_oscillation(window=STEPS),
     )
 )
@@ -276,9 +286,8 @@ for i in range(EPOCHS):
 assert np.all((history["oscillation"] > 5) & (history["oscillation"] < 20))
 
 # %% [markdown]
-# At the end the learning rate is almost 0. `eval_params` goes by the rate last applied,
-# so the iterate comes to lie on the observation point. Under a constant rate the two
-# stay apart.
+# At the end the learning rate is almost 0, and with it the distance between the iterate
+# and the observation point. Under a constant rate the two stay apart.
 
 
 # %%
@@ -353,13 +362,13 @@ def scale_by_caution():
 
 
 # %% [markdown]
-# `eval_params` does not know this state. It may hide a preconditioner, and then the
-# iterate would be wrong, so it refuses:
+# `remote_chain` does not recognise this state. The link may hide a preconditioner, and
+# then the iterate would be wrong, so it refuses:
 
 # %%
-links = remote_observation(b1=B1), scale_by_nonincreasing_rms()
+rms = scale_by_nonincreasing_rms()
 try:
-    eval_params(stepped(*links, scale_by_caution()).init(start), start)
+    stepped(rms, scale_by_caution()).init(start)
     raise AssertionError
 except ValueError as error:
     message = str(error)
@@ -372,7 +381,7 @@ assert "CautionState" in message and "declare_elementwise" in message
 # preconditioner has a method `denominator()` instead, which returns its divisors.)
 
 # %%
-runs["own link"] = trained(stepped(*links, declare_elementwise(scale_by_caution())))
+runs["own link"] = trained(stepped(rms, declare_elementwise(scale_by_caution())))
 
 share = optax.tree.get(runs["own link"].state, "moved")
 print(f"the last update moved {share.mean():.0%} of the weights")
@@ -413,10 +422,10 @@ plt.show()
 
 
 # %% [markdown]
-# - The iterate is the less noisy point: in each of the eight chains with an observation
-#   and a constant rate the training loss scatters less over the seeds at $x$ than at
-#   $y$. The digits are learned almost without error, so little noise is left at the end
-#   and the means are close.
+# - The iterate is the less noisy point: in each of the seven runs with an iterate and a
+#   constant rate the training loss scatters less over the seeds at $x$ than at $y$. The
+#   digits are learned almost without error, so little noise is left at the end and the
+#   means are close.
 # - Adam's second moment, resilience and caution each lower the training loss of `arsg`.
 #   On the test set caution changes nothing that sixteen seeds could tell.
 # - Without the raw gradient the training loss is the lowest and the test loss the
@@ -442,7 +451,9 @@ def gains(new, old):
     ]
 
 
-observed = [name for name in runs if name not in ("optax.adam", "full recipe")]
+without = ("optax.adam", "optax.chain", "full recipe")
+observed = [name for name in runs if name not in without]
+assert len(observed) == 7
 for name in observed:
     y, x = (losses[name][point]["train"] for point in ("y", "x"))
     print(f"{name:14} scatter at x over that at y {x.std() / y.std():.2f}")

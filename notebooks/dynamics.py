@@ -322,9 +322,10 @@ pairs = {
     "QHM": (qhm(1e-3, 0.7, 0.99), hyperparams.from_qhm(1e-3, 0.7, 0.99)),
 }
 for name, (source, converted) in pairs.items():
-    theirs, ours = path_of(source), path_of(arsg_optax.rsg(*converted))
+    rsg = arsg_optax.rsg(**converted._asdict())
+    theirs, ours = path_of(source), path_of(rsg)
     difference = jnp.max(jnp.abs(theirs - ours))
-    values = ", ".join(f"{value:.3g}" for value in converted)
+    values = ", ".join(f"{value:.3g}" for value in converted[:3])
     print(f"{name}: rsg({values}), largest difference {difference:.1e}")
     assert difference < 1e-5
     assert jnp.max(jnp.abs(theirs - theirs[0])) > 0.1

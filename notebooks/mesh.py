@@ -48,7 +48,7 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from sklearn.datasets import load_digits
 
-from arsg_optax import arsg, eval_params, tuning
+from arsg_optax import adarem, arsg, eval_params, tuning
 
 # So that one device and many differ by the order of sums only, on a TPU too.
 jax.config.update("jax_default_matmul_precision", "float32")
@@ -253,7 +253,8 @@ assert bool(moved["loss and gradient"]) == (jax.device_count() > 1)
 
 # %% [markdown]
 # Moments in bfloat16 are rounded by a hash of each element's position in the whole
-# array, not in the part that a device holds. So their bits do not depend on the mesh.
+# array, not in the part that a device holds. So under `jit` their bits do not depend on
+# the mesh.
 
 # %%
 narrow = arsg(0.02, mu_dtype=jnp.bfloat16, nu_dtype=jnp.bfloat16)
@@ -277,6 +278,61 @@ for a, b in zip(jax.tree.leaves(on_many), jax.tree.leaves(on_one), strict=True):
     assert a.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 print(f"the same bits on {jax.device_count()} devices and on one")
+
+# %% [markdown]
+# ## Inside `shard_map`
+#
+# Under `jit` a program sees whole arrays, however they lie. Inside `jax.shard_map` it
+# sees one device's parts. `arsg`, `rsg` and `namsg` work element by element and need
+# nothing there. (With a bfloat16 state they refuse split parameters, because a part
+# does not know its position in the whole array.)
+
+
+# %%
+def in_parts(optimizer, tree):
+    """Two updates inside `shard_map`, with the tree as gradient and parameters."""
+
+    def two_updates(part):
+        _, state = optimizer.update(part, optimizer.init(part), part)
+        return optimizer.update(part, state, part)[0]
+
+    specs = {name: sharding.spec for name, sharding in shardings.items()}
+    mapped = jax.shard_map(two_updates, mesh=mesh, in_specs=(specs,), out_specs=specs)
+    return jax.jit(mapped)(tree)
+
+
+def in_whole(optimizer, tree):
+    _, state = optimizer.update(tree, optimizer.init(tree), tree)
+    return optimizer.update(tree, state, tree)[0]
+
+
+def assert_close(tree, other):
+    for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5)
+
+
+scaled = jax.tree.map(lambda p: 0.1 * p + 0.01, params)
+whole = jax.device_put(scaled, one)
+assert_close(in_parts(optimizer, scaled), in_whole(optimizer, whole))
+
+# %% [markdown]
+# Optimizers that reduce over whole arrays must be told which axes split them:
+# `axis_name` of `adarem`, `adarem_s`, `swnts`, `switch_to_sgd`, `project` and the
+# spheres. Each array is then reduced over those of these axes that split it. Without a
+# name they refuse.
+
+# %%
+assert_close(
+    in_parts(adarem(0.1, axis_name=("data", "model")), scaled),
+    in_whole(adarem(0.1), whole),
+)
+try:
+    in_parts(adarem(0.1), scaled)
+    raise AssertionError
+except ValueError as error:
+    message = str(error)
+print(message)
+assert "axis_name" in message
 
 # %% [markdown]
 # ## Sweeps

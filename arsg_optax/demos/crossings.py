@@ -1,8 +1,8 @@
 """Crossings that no paper has: remote observation with other ideas' links.
 
-Each is a chain of three lines that anyone can write; beside them stand their parents.
-The network's hidden matrices are followed by layer normalization, so that they may
-live on a sphere, and every optimizer gets the same search for its step size.
+Each is a call or two that anyone can write; beside them stand their parents.
+The network's hidden matrices feed layer normalizations, so that they may live on a
+sphere, and every optimizer gets the same search for its step size.
 """
 
 from collections.abc import Mapping
@@ -39,22 +39,16 @@ def arsg_with_resilience(
     learning_rate: optax.ScalarOrSchedule,
 ) -> optax.GradientTransformation:
     """ARSG whose steps grow where gradient and momentum agree."""
-    links = (
-        arsg_optax.remote_observation(),
-        arsg_optax.scale_by_nonincreasing_rms(),
-        arsg_optax.scale_by_resilience(),
-    )
-    chain = arsg_optax.chain_on_gradient(*links)
-    return optax.chain(chain, arsg_optax.scale_by_learning_rate(learning_rate))
+    links = arsg_optax.scale_by_nonincreasing_rms(), arsg_optax.scale_by_resilience()
+    return arsg_optax.remote_chain(*links, learning_rate=learning_rate)
 
 
 def rsg_with_resilience(
     learning_rate: optax.ScalarOrSchedule,
 ) -> optax.GradientTransformation:
     """RSG likewise, without a preconditioner."""
-    links = arsg_optax.remote_observation(), arsg_optax.scale_by_resilience()
-    chain = arsg_optax.chain_on_gradient(*links)
-    return optax.chain(chain, arsg_optax.scale_by_learning_rate(learning_rate))
+    link = arsg_optax.scale_by_resilience()
+    return arsg_optax.remote_chain(link, learning_rate=learning_rate)
 
 
 def arsg_on_sphere(
