@@ -26,8 +26,9 @@ def eval_params(
     momentum over what the links divide by, such as :math:`m_t / \sqrt{\hat v_t}`.
     With ``exact=True`` that is the iterate of the two-point form, under every schedule.
     In the concise form it is so while all coefficients and the preconditioner are
-    constant, and a definition where they move: it is far off during a warm-up, and jumps towards :math:`y` when the learning rate drops. Early in
-    training :math:`x` lags in both forms.
+    constant, and a definition where they move: it is far off during a warm-up, and
+    jumps towards :math:`y` when the learning rate drops. Early in training :math:`x`
+    lags in both forms.
 
     Around any other optimizer, :func:`arsg_optax.observe_remotely` knows its iterate
     exactly. For :func:`optax.contrib.schedule_free` the average is returned. Where the
