@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from arsg_optax.demos.errors import DataError
-from arsg_optax.demos.hub import DATA_DIR_VARIABLE, check_parquet, load_arrays
+from arsg_optax.demos.hub import DATA_DIR_VARIABLE, Source, data_root, load_arrays
+from arsg_optax.demos.parquet import read_split
 
 END_OF_LINE = "<eos>"
 
-# Name on the Hub, and which of the sets there.
-_WIKITEXT2 = ("Salesforce/wikitext", "wikitext-2-v1")
+_WIKITEXT2 = Source("wikitext-2", "Salesforce/wikitext", "wikitext-2-v1/")
 _SPLITS = ("train", "validation", "test")
 # File and tokens with <eos> of each split.
 _PTB_FILES = {
@@ -56,9 +56,7 @@ def load_wikitext2(data_dir: Path | None = None) -> TextSet:
         DataError: if the text is neither in a directory nor on the Hub, or a file is
             damaged.
     """
-    arrays = load_arrays(
-        "wikitext-2", "{} ({})".format(*_WIKITEXT2), data_dir, _decode_wikitext2
-    )
+    arrays = load_arrays(_WIKITEXT2, data_dir, _decode_wikitext2)
     parts = (arrays[split] for split in _SPLITS)
     return TextSet(*parts, vocabulary=tuple(arrays["vocabulary"].tolist()))
 
@@ -76,11 +74,11 @@ def load_ptb(data_dir: Path | None = None) -> TextSet:
     Raises:
         DataError: if a file is missing, damaged or not whole.
     """
-    root = data_dir or os.environ.get(DATA_DIR_VARIABLE)
-    if not root:
+    root = data_root(data_dir)
+    if root is None:
         raise _missing_ptb("no directory of data sets is given")
     lines = {
-        split: _read_lines(Path(root) / "ptb" / file)
+        split: _read_lines(root / "ptb" / file)
         for split, (file, _) in _PTB_FILES.items()
     }
     text = encode(lines)
@@ -88,12 +86,12 @@ def load_ptb(data_dir: Path | None = None) -> TextSet:
         found = getattr(text, split).size
         if found != expected:
             raise _missing_ptb(
-                f"{Path(root) / 'ptb' / file} has {found:,} tokens instead of "
+                f"{root / 'ptb' / file} has {found:,} tokens instead of "
                 f"{expected:,}, so it is another text or not whole"
             )
     if len(text.vocabulary) != _PTB_WORDS:
         raise _missing_ptb(
-            f"the files in {Path(root) / 'ptb'} have {len(text.vocabulary):,} words "
+            f"the files in {root / 'ptb'} have {len(text.vocabulary):,} words "
             f"instead of {_PTB_WORDS:,}, so they are another text"
         )
     return text
@@ -177,18 +175,9 @@ def _check_words(words: Sequence[str]) -> None:
         raise ValueError("words must differ from each other, got one twice")
 
 
-def _decode_wikitext2(
-    name: str, hub_name: str, directory: Path | None
-) -> dict[str, np.ndarray]:
-    import datasets
-
-    del name, hub_name
-    if directory is None:
-        loaded = datasets.load_dataset(*_WIKITEXT2)
-    else:
-        check_parquet(directory, _SPLITS, ["text"])
-        loaded = datasets.load_dataset(str(directory))
-    text = encode({split: loaded[split]["text"] for split in _SPLITS})
+def _decode_wikitext2(directory: Path) -> dict[str, np.ndarray]:
+    tables = {split: read_split(directory, split, ["text"]) for split in _SPLITS}
+    text = encode({split: table["text"].to_pylist() for split, table in tables.items()})
     return {**text._asdict(), "vocabulary": np.array(text.vocabulary)}
 
 
