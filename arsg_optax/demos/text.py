@@ -135,44 +135,13 @@ def batchify(tokens: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def save_vocabulary(path: Path, words: Sequence[str]) -> None:
-    """Writes one word a line, UTF-8; a file of that name is replaced as a whole.
+    """Writes one word per line, UTF-8; a file of that name is replaced as a whole.
 
-    Raises:
-        ValueError: if a word is empty, has white space in it or comes twice.
+    No word of :func:`encode` has white space, so that splitting gives them back.
     """
-    _check_words(words)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text("".join(f"{word}\n" for word in words), "utf-8", newline="\n")
     os.replace(temporary, path)
-
-
-def read_vocabulary(path: Path) -> tuple[str, ...]:
-    """Reads what :func:`save_vocabulary` wrote.
-
-    Raises:
-        DataError: if the file cannot be read or is none of that kind.
-    """
-    try:
-        *words, rest = path.read_text("utf-8").split("\n")
-        if rest or not words:
-            raise ValueError("its last line is not whole")
-        _check_words(words)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the vocabulary {path} cannot be read ({error}); it is written when a run "
-            "starts, so take it from another copy of the run or start the run anew"
-        ) from error
-    return tuple(words)
-
-
-def _check_words(words: Sequence[str]) -> None:
-    for word in words:
-        if word.split() != [word]:
-            raise ValueError(
-                f"a word must not be empty or have white space, got {word!r}"
-            )
-    if len(set(words)) != len(words):
-        raise ValueError("words must differ from each other, got one twice")
 
 
 def _decode_wikitext2(directory: Path) -> dict[str, np.ndarray]:
