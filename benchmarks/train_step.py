@@ -3,16 +3,17 @@
     python -m benchmarks.train_step --task mnist-cnn
     python -m benchmarks.train_step --task mnist-logreg --epochs 20
 
-Three ways of taking the same steps, in turns within one process: the trainer, with its
+Ways of taking the same steps, in turns within one process: the trainer, with its
 data, random numbers and bookkeeping; one jitted function in plain JAX of the same
 model on batches that are ready; and the same after gathering each batch from all
-images, as shuffled data ask for. Prints the median time of a step and ratios. Nothing
-else may run meanwhile.
+images, as shuffled data ask for. The CNN also with Flax's pooling. Prints the median
+time of a step and ratios. Nothing else may run meanwhile.
 """
 
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from flax import nnx
 
 from arsg_optax.demos.models.layers import max_pool
 from arsg_optax.demos.optimizers import OPTIMIZERS
@@ -65,7 +67,7 @@ def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array):
     return x * factor + (bias - mean * factor), mean, variance
 
 
-def cnn(params: Any, statistics: Any, images: jax.Array):
+def cnn(params: Any, statistics: Any, images: jax.Array, pool: Any = max_pool):
     """The MNIST network in plain JAX: class scores and next running statistics."""
     found = []
 
@@ -81,7 +83,7 @@ def cnn(params: Any, statistics: Any, images: jax.Array):
         layer = params["convolutions"][index]
         x = convolve(x, layer["kernel"]) + layer["bias"]
         x = norm(x, params["norms"][index], statistics["norms"][index])
-        x = max_pool(x, (2, 2), (2, 2), "VALID")
+        x = pool(x, (2, 2), (2, 2), "VALID")
     x = x.reshape(len(x), -1) @ params["inner"]["kernel"] + params["inner"]["bias"]
     x = jax.nn.relu(norm(x, params["norms"][2], statistics["norms"][2]))
     held = {i: {"mean": mean, "var": var} for i, (mean, var) in enumerate(found)}
@@ -170,16 +172,22 @@ def make_ways(options: Options) -> tuple[Trainer, dict[str, Callable[[], float]]
     gather = jax.jit(lambda arrays, rows: tuple(array[rows] for array in arrays))
     ready = [gather(arrays, chosen) for chosen in rows]
 
-    def hand(batches: Callable[[], Iterable[Any]]) -> Callable[[], float]:
+    def hand(
+        batches: Callable[[], Iterable[Any]], network: Callable[..., Any] = network
+    ) -> Callable[[], float]:
         return by_hand(plain_step(network, optimizer), start, batches)
 
-    return trainer, {
+    ways = {
         "trainer": by_trainer(trainer, options.steps),
         "plain JAX": hand(lambda: ready),
         "plain JAX, gathering its batches": hand(
             lambda: (gather(arrays, chosen) for chosen in rows)
         ),
     }
+    if network is cnn:
+        windows = partial(cnn, pool=nnx.max_pool)
+        ways["plain JAX, nnx.max_pool"] = hand(lambda: ready, windows)
+    return trainer, ways
 
 
 def main(options: Options) -> None:
