@@ -1,14 +1,13 @@
-"""What the trainer and its layers cost, against steps in plain JAX.
+"""What the trainer costs, against steps in plain JAX.
 
     python -m benchmarks.train_step --task mnist-cnn
     python -m benchmarks.train_step --task mnist-logreg --epochs 20
 
-Four ways of taking the same steps, in turns within one process: the trainer, with its
+Ways of taking the same steps, in turns within one process: the trainer, with its
 data, random numbers and bookkeeping; one jitted function in plain JAX of the same
-model on batches that are ready; the same after gathering each batch from all images,
-as shuffled data ask for; and the first with XLA's own convolution gradient and JAX's
-own derivative of batch normalization. Prints the median time of a step and
-ratios. Nothing else may run meanwhile.
+model on batches that are ready; and the same after gathering each batch from all
+images, as shuffled data ask for. The CNN also with Flax's pooling. Prints the median
+time of a step and ratios. Nothing else may run meanwhile.
 """
 
 import time
@@ -16,17 +15,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from flax import nnx
 
-from arsg_optax.demos.models.convolution import convolve
 from arsg_optax.demos.models.layers import max_pool
-from arsg_optax.demos.models.normalization import normalize
 from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.tasks import find_task
 from arsg_optax.demos.training.trainer import Trainer
@@ -54,52 +52,28 @@ class Options:
     """Directory of data sets (None: ARSG_DATA_DIR or the Hugging Face Hub)."""
 
 
-class Ops(NamedTuple):
-    """What the plain networks are built from."""
-
-    conv: Callable[[jax.Array, jax.Array], jax.Array]
-    norm: Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
-    pool: Callable[[jax.Array], jax.Array]
-
-
-def own_conv(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The demos' convolution."""
-    return convolve(images, kernel, (1, 1), "VALID", dimension_numbers=_NUMBERS)
-
-
-def xla_conv(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """XLA's convolution."""
+def convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A convolution without padding."""
     return jax.lax.conv_general_dilated(
         images, kernel, (1, 1), "VALID", dimension_numbers=_NUMBERS
     )
 
 
-def derived_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float):
-    """Batch normalization as one would write it."""
+def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array):
+    """Batch normalization, and the batch's statistics."""
     axes = tuple(range(x.ndim - 1))
     mean, variance = jnp.mean(x, axes), jnp.var(x, axes)
-    factor = scale * jax.lax.rsqrt(variance + epsilon)
+    factor = scale * jax.lax.rsqrt(variance + EPSILON)
     return x * factor + (bias - mean * factor), mean, variance
 
 
-def window_pool(x: jax.Array) -> jax.Array:
-    """XLA's maximum over windows."""
-    return jax.lax.reduce_window(
-        x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
-    )
-
-
-OURS = Ops(own_conv, normalize, lambda x: max_pool(x, (2, 2), (2, 2), "VALID"))
-PLAIN = Ops(xla_conv, derived_norm, window_pool)
-
-
-def cnn(ops: Ops, params: Any, statistics: Any, images: jax.Array):
+def cnn(params: Any, statistics: Any, images: jax.Array, pool: Any = max_pool):
     """The MNIST network in plain JAX: class scores and next running statistics."""
     found = []
 
     def norm(x: jax.Array, layer: Any, held: Any) -> jax.Array:
         scale, bias = layer["scale"], layer["bias"]
-        x, mean, variance = ops.norm(x, scale, bias, EPSILON)
+        x, mean, variance = normalize(x, scale, bias)
         pairs = ((held["mean"], mean), (held["var"], variance))
         found.append([0.99 * old + 0.01 * new for old, new in pairs])
         return x
@@ -107,17 +81,17 @@ def cnn(ops: Ops, params: Any, statistics: Any, images: jax.Array):
     x = images[..., None]
     for index in range(2):
         layer = params["convolutions"][index]
-        x = ops.conv(x, layer["kernel"]) + layer["bias"]
-        x = ops.pool(norm(x, params["norms"][index], statistics["norms"][index]))
+        x = convolve(x, layer["kernel"]) + layer["bias"]
+        x = norm(x, params["norms"][index], statistics["norms"][index])
+        x = pool(x, (2, 2), (2, 2), "VALID")
     x = x.reshape(len(x), -1) @ params["inner"]["kernel"] + params["inner"]["bias"]
     x = jax.nn.relu(norm(x, params["norms"][2], statistics["norms"][2]))
     held = {i: {"mean": mean, "var": var} for i, (mean, var) in enumerate(found)}
     return x @ params["last"]["kernel"] + params["last"]["bias"], {"norms": held}
 
 
-def logreg(ops: Ops, params: Any, statistics: Any, images: jax.Array):
+def logreg(params: Any, statistics: Any, images: jax.Array):
     """Logistic regression in plain JAX."""
-    del ops
     layer = params["linear"]
     x = images.reshape(len(images), -1)
     return x @ layer["kernel"] + layer["bias"], statistics
@@ -198,17 +172,22 @@ def make_ways(options: Options) -> tuple[Trainer, dict[str, Callable[[], float]]
     gather = jax.jit(lambda arrays, rows: tuple(array[rows] for array in arrays))
     ready = [gather(arrays, chosen) for chosen in rows]
 
-    def hand(ops: Ops, batches: Callable[[], Iterable[Any]]) -> Callable[[], float]:
-        return by_hand(plain_step(partial(network, ops), optimizer), start, batches)
+    def hand(
+        batches: Callable[[], Iterable[Any]], network: Callable[..., Any] = network
+    ) -> Callable[[], float]:
+        return by_hand(plain_step(network, optimizer), start, batches)
 
-    return trainer, {
+    ways = {
         "trainer": by_trainer(trainer, options.steps),
-        "plain JAX, the same layers": hand(OURS, lambda: ready),
+        "plain JAX": hand(lambda: ready),
         "plain JAX, gathering its batches": hand(
-            OURS, lambda: (gather(arrays, chosen) for chosen in rows)
+            lambda: (gather(arrays, chosen) for chosen in rows)
         ),
-        "plain JAX, XLA's own gradients": hand(PLAIN, lambda: ready),
     }
+    if network is cnn:
+        windows = partial(cnn, pool=nnx.max_pool)
+        ways["plain JAX, nnx.max_pool"] = hand(lambda: ready, windows)
+    return trainer, ways
 
 
 def main(options: Options) -> None:

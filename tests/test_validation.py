@@ -248,7 +248,7 @@ def test_masks_inside_a_chain_on_gradient():
 
 def test_import_is_light():
     """The core needs jax, optax and chex, and nothing of the extras."""
-    heavy = "flax datasets matplotlib sklearn rich tyro bokeh orbax scipy.optimize"
+    heavy = "flax pyarrow matplotlib sklearn rich tyro PIL orbax scipy.optimize"
     code = (
         "import sys, arsg_optax;"
         f"print([name for name in '{heavy}'.split() if name in sys.modules])"

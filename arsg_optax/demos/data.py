@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arsg_optax.demos.hub import load_images
+from arsg_optax.demos.hub import Source, load_images
 
 # The digits come without a train/test split; this one never depends on a run's seed,
 # so that runs with different seeds are tested on the same images.
 _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_SPLIT_SEED = 0
+
+_MNIST = Source("mnist", "ylecun/mnist")
+_FASHION_MNIST = Source("fashion_mnist", "zalando-datasets/fashion_mnist")
+_CIFAR10 = Source("cifar10", "uoft-cs/cifar10")
 
 
 class Split(NamedTuple):
@@ -91,7 +95,7 @@ def load_mnist(data_dir: Path | None = None) -> Dataset:
     Raises:
         DataError: if the images are neither in a directory nor on the Hub.
     """
-    return _load_gray("mnist", "ylecun/mnist", data_dir)
+    return _load_gray(_MNIST, data_dir)
 
 
 def load_fashion_mnist(data_dir: Path | None = None) -> Dataset:
@@ -103,7 +107,7 @@ def load_fashion_mnist(data_dir: Path | None = None) -> Dataset:
     Raises:
         DataError: if the images are neither in a directory nor on the Hub.
     """
-    return _load_gray("fashion_mnist", "zalando-datasets/fashion_mnist", data_dir)
+    return _load_gray(_FASHION_MNIST, data_dir)
 
 
 def load_cifar10(data_dir: Path | None = None) -> Dataset:
@@ -118,7 +122,7 @@ def load_cifar10(data_dir: Path | None = None) -> Dataset:
     Raises:
         DataError: if the images are neither in a directory nor on the Hub.
     """
-    arrays = load_images("cifar10", "uoft-cs/cifar10", data_dir, image="img")
+    arrays = load_images(_CIFAR10, data_dir, image="img")
     train, test = _splits(arrays)
     return Dataset(train, test, _standardizing(train.images))
 
@@ -134,13 +138,13 @@ def _standardizing(images: np.ndarray) -> Scaling:
     return Scaling(mean, float(1 / np.sqrt(shares @ (values - mean) ** 2)))
 
 
-def _load_gray(name: str, hub_name: str, data_dir: Path | None) -> Dataset:
+def _load_gray(source: Source, data_dir: Path | None) -> Dataset:
     # One division, without a float copy in between.
     train, test = (
         split._replace(
             images=np.divide(split.images, np.float32(255), dtype=np.float32)
         )
-        for split in _splits(load_images(name, hub_name, data_dir))
+        for split in _splits(load_images(source, data_dir))
     )
     return Dataset(train, test)
 

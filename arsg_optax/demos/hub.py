@@ -1,34 +1,45 @@
-"""Data sets through Hugging Face `datasets`, decoded once and kept as arrays."""
+"""Data sets of the Hugging Face Hub, decoded once and kept as arrays."""
 
 import hashlib
+import io
 import os
-import re
 import tempfile
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arsg_optax.demos.errors import DataError
+from arsg_optax.demos.parquet import read_split
 
 DATA_DIR_VARIABLE = "ARSG_DATA_DIR"
 
-Decode = Callable[[str, str, Path | None], Mapping[str, np.ndarray]]
-_SPLITS = ("train", "test")
-_POINTER = b"version https://git-lfs.github.com/spec/"
+Decode = Callable[[Path], Mapping[str, np.ndarray]]
+
+
+class Source(NamedTuple):
+    """Where a data set is.
+
+    Attributes:
+        name: its directory among the data sets, with the parquet files in it.
+        hub_name: its repository on the Hub.
+        folder: with a slash at its end, the set's folder there, of several sets.
+    """
+
+    name: str
+    hub_name: str
+    folder: str = ""
 
 
 def load_images(
-    name: str,
-    hub_name: str,
+    source: Source,
     data_dir: Path | None = None,
     *,
     image: str = "image",
     classes: int = 10,
 ) -> Mapping[str, np.ndarray]:
-    """Loads an image classification set.
+    """Loads an image classification set with the splits `train` and `test`.
 
     The directory `<data directory>/<name>` is read if it exists, where the data
     directory is `data_dir` or else the environment variable ``ARSG_DATA_DIR``; if
@@ -36,8 +47,7 @@ def load_images(
     compressed images takes seconds, so the arrays are kept in :func:`cache_dir`.
 
     Args:
-        name: directory name of the set.
-        hub_name: its name on the Hub.
+        source: where the set is.
         data_dir: directory of data sets. If it is given, the set must be in it.
         image: name of the column of images; that of classes is `label`.
         classes: their number.
@@ -51,107 +61,40 @@ def load_images(
             of it is damaged, lacks a split or a column, or holds images of different
             sizes or labels that are not in [0, classes).
     """
-    decode = partial(_decode, image=image, classes=classes)
-    return load_arrays(name, hub_name, data_dir, decode)
+
+    def decode(directory: Path) -> dict[str, np.ndarray]:
+        return _decode(directory, image, classes)
+
+    return load_arrays(source, data_dir, decode)
 
 
 def load_arrays(
-    name: str, hub_name: str, data_dir: Path | None, decode: Decode
+    source: Source, data_dir: Path | None, decode: Decode
 ) -> Mapping[str, np.ndarray]:
     """Finds a set as :func:`load_images` does, and decodes it unless it was before.
 
     Args:
-        name: directory name of the set.
-        hub_name: its name on the Hub.
+        source: where the set is.
         data_dir: directory of data sets, or None.
-        decode: `decode(name, hub_name, directory)` gives the arrays to keep, none of
-            objects; the directory is None if the set comes from the Hub.
+        decode: `decode(directory)` gives the arrays to keep, none of objects; the
+            parquet files lie in the directory or in folders of it.
 
     Raises:
         DataError: if there is no such set, or `decode` raises anything.
     """
-    directory = _local_directory(name, hub_name, data_dir)
-    cached = cache_dir() / f"{name}-{_fingerprint(directory, hub_name)}.npz"
+    directory = _local_directory(source, data_dir)
+    cached = cache_dir() / f"{source.name}-{_fingerprint(directory, source)}.cache"
     arrays = _read_cache(cached)
     if arrays is not None:
         return arrays
+    # A network, a proxy, a file or an image can fail in many ways, each with a
+    # different exception; to the caller they all mean that there is no data.
     try:
-        arrays = decode(name, hub_name, directory)
-    except DataError:
-        raise
-    # The library raises a different exception for each way in which a network, a
-    # proxy or a file can fail; to the caller they all mean that there is no data.
+        arrays = decode(directory or _download(source))
     except Exception as error:
-        raise missing_data(name, hub_name, described(error)) from error
+        raise missing_data(source, described(error)) from error
     _write_cache(cached, arrays)
     return arrays
-
-
-def check_parquet(
-    directory: Path,
-    splits: Sequence[str],
-    columns: Sequence[str],
-    *,
-    pages: bool = True,
-) -> None:
-    """Looks through a directory's parquet files, as no later error names the file.
-
-    Args:
-        directory: of the files `<split>*.parquet`.
-        splits: their names.
-        columns: that every file must have.
-        pages: whether to read the files whole. The end alone, which tells columns and
-            rows, takes no time and shows a file that is cut off.
-
-    Raises:
-        ValueError: if a split has no file or not all, or a file is damaged, has no rows
-            or lacks a column; it names the file.
-    """
-    for split in splits:
-        files = sorted(directory.glob(f"{split}*.parquet"))
-        if not files:
-            raise ValueError(f"no file {split}*.parquet in {directory}")
-        for file in files:
-            _require_siblings(file)
-            found, rows = _read_parquet(file, pages)
-            for column in sorted(set(columns) - set(found)):
-                listed = ", ".join(found)
-                raise ValueError(f"{file} has no column {column!r}, only {listed}")
-            if rows == 0:
-                raise ValueError(f"{file} has no rows")
-
-
-def _require_siblings(file: Path) -> None:
-    """Checks by a name like train-00000-of-00002.parquet that all parts are there."""
-    parts = re.fullmatch(r"(.*-)\d+(-of-)(\d+)(.*\.parquet)", file.name)
-    if parts is None:
-        return
-    start, middle, count, end = parts.groups()
-    for number in range(int(count)):
-        sibling = f"{start}{number:0{len(count)}}{middle}{count}{end}"
-        if not (file.parent / sibling).exists():
-            raise ValueError(f"no file {sibling} in {file.parent}, though {file.name}")
-
-
-def _read_parquet(file: Path, pages: bool) -> tuple[list[str], int]:
-    """Names of the columns, and the number of rows."""
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    try:
-        with file.open("rb") as opened:
-            if opened.read(len(_POINTER)) == _POINTER:
-                raise ValueError(
-                    f"{file} is damaged: it is only Git LFS's pointer to the file; "
-                    "`git lfs pull` gets the file itself"
-                )
-        if pages:
-            table = parquet.read_table(file)
-            return table.column_names, table.num_rows
-        metadata = parquet.read_metadata(file)
-        return metadata.schema.to_arrow_schema().names, metadata.num_rows
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
 
 
 def cache_dir() -> Path:
@@ -160,75 +103,77 @@ def cache_dir() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "arsg_optax"
 
 
-def _local_directory(name: str, hub_name: str, data_dir: Path | None) -> Path | None:
-    if data_dir is not None:
-        directory = data_dir / name
-        if not any(directory.glob("*.parquet")):
-            raise missing_data(name, hub_name, f"no *.parquet files in {directory}")
-        return directory
-    root = os.environ.get(DATA_DIR_VARIABLE)
-    if not root:
-        return None
-    directory = Path(root) / name
-    return directory if any(directory.glob("*.parquet")) else None
-
-
-def data_directory(name: str, data_dir: Path | None) -> Path | None:
-    """The directory of a set by :func:`load_images`' rule, None if there is none."""
+def data_root(data_dir: Path | None) -> Path | None:
+    """The directory of data sets: the one given, or else ``ARSG_DATA_DIR``'s."""
     root = data_dir or os.environ.get(DATA_DIR_VARIABLE)
-    directory = Path(root) / name if root else None
-    return directory if directory is not None and directory.is_dir() else None
+    return Path(root) if root else None
 
 
-def _fingerprint(directory: Path | None, hub_name: str) -> str:
+def _local_directory(source: Source, data_dir: Path | None) -> Path | None:
+    root = data_root(data_dir)
+    if root is None:
+        return None
+    directory = root / source.name
+    if any(directory.glob("*.parquet")):
+        return directory
+    if data_dir is not None:
+        raise missing_data(source, f"no *.parquet files in {directory}")
+    return None
+
+
+def _download(source: Source) -> Path:
+    """The parquet files in the Hub's own cache, which it fills and keeps up to date."""
+    from huggingface_hub import snapshot_download
+
+    pattern = f"{source.folder}*.parquet"
+    found: Any = snapshot_download(
+        source.hub_name, repo_type="dataset", allow_patterns=pattern
+    )
+    return Path(found) / source.folder
+
+
+def _fingerprint(directory: Path | None, source: Source) -> str:
     """Names the source's content, so that a changed directory is decoded again."""
     if directory is None:
-        source = [hub_name]
+        parts = [source.hub_name, source.folder]
     else:
-        source = [str(directory.resolve())]
+        parts = [str(directory.resolve())]
         for file in sorted(directory.glob("*.parquet")):
             status = file.stat()
-            source.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(source).encode()).hexdigest()[:16]
+            parts.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _decode(
-    name: str,
-    hub_name: str,
-    directory: Path | None,
-    *,
-    image: str = "image",
-    classes: int = 10,
-) -> dict[str, np.ndarray]:
-    import datasets
-
-    del name
-    if directory is not None:
-        check_parquet(directory, _SPLITS, [image, "label"])
-    source = hub_name if directory is None else str(directory)
-    loaded = datasets.load_dataset(source)
-    arrays = {}
-    for split in _SPLITS:
-        columns = loaded[split].with_format("numpy")
-        try:
-            images = columns[image][:]
-        except Exception as error:
-            found = f"an image of split {split!r} of {source} cannot be decoded"
-            raise ValueError(f"{found}: {described(error)}") from error
-        arrays[f"{split}_images"] = images
-        arrays[f"{split}_labels"] = np.asarray(columns["label"][:], np.int64)
-    _check_images([arrays[f"{split}_images"] for split in _SPLITS], source)
-    for split in _SPLITS:
-        arrays[f"{split}_images"] = np.asarray(arrays[f"{split}_images"], np.uint8)
-        _check_labels(arrays[f"{split}_labels"], classes, f"{split!r} of {source}")
+def _decode(directory: Path, image: str, classes: int) -> dict[str, np.ndarray]:
+    arrays, sizes = {}, set()
+    for split in ("train", "test"):
+        table = read_split(directory, split, [image, "label"])
+        images = _pixels(table[image].to_pylist(), f"split {split!r} of {directory}")
+        sizes.update(one.shape for one in images)
+        if len(sizes) > 1:
+            listed = ", ".join(map(str, sorted(sizes)))
+            raise ValueError(f"images of {directory} differ in size: {listed}")
+        labels = np.array(table["label"].to_pylist(), np.int64)
+        _check_labels(labels, classes, f"{split!r} of {directory}")
+        arrays[f"{split}_images"] = np.stack(images)
+        arrays[f"{split}_labels"] = labels
     return arrays
 
 
-def _check_images(splits: Sequence[Sequence[np.ndarray]], source: str) -> None:
-    sizes = {np.shape(one) for images in splits for one in images}
-    if len(sizes) > 1:
-        listed = ", ".join(map(str, sorted(sizes)[:3]))
-        raise ValueError(f"images of {source} differ in size: {listed}")
+def _pixels(cells: list[Any], where: str) -> list[np.ndarray]:
+    """The images of a column as the Hub has them: the bytes of a file each."""
+    from PIL import Image
+
+    images = []
+    for row, cell in enumerate(cells):
+        try:
+            with Image.open(io.BytesIO(cell["bytes"])) as image:
+                images.append(np.asarray(image, np.uint8))
+        except Exception as error:
+            raise ValueError(
+                f"image {row} of {where} cannot be decoded: {described(error)}"
+            ) from error
+    return images
 
 
 def _check_labels(labels: np.ndarray, classes: int, where: str) -> None:
@@ -246,37 +191,47 @@ def described(error: Exception) -> str:
     return f"{kind}{error}".splitlines()[0]
 
 
-def missing_data(
-    name: str, hub_name: str, reason: str, files: str = "the Hub's parquet files"
-) -> DataError:
+def missing_data(source: Source, reason: str) -> DataError:
     """The error that names the reason and both ways to get the data."""
     return DataError(
-        f"the data set {name!r} could not be loaded ({reason}). Either connect to the "
-        f"network, so that it is downloaded from the Hugging Face Hub as {hub_name!r}, "
-        f"or put {files} into a directory {name!r} and name its parent with --data-dir "
-        f"or the environment variable {DATA_DIR_VARIABLE}"
+        f"the data set {source.name!r} could not be loaded ({reason}). Either connect "
+        "to the network, so that it is downloaded from the Hugging Face Hub as "
+        f"{source.hub_name!r}, or put the Hub's parquet files into a directory "
+        f"{source.name!r} and name its parent with --data-dir or the environment "
+        f"variable {DATA_DIR_VARIABLE}"
     )
 
 
+def _digest(content: bytes | memoryview) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays, or None if there is no file or one that is damaged."""
     try:
-        with np.load(path) as stored:
-            return {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        content = memoryview(path.read_bytes())
+    except OSError:
         return None
+    if _digest(content[32:]) != content[:32]:
+        return None
+    with np.load(io.BytesIO(content[32:])) as stored:
+        return dict(stored)
 
 
 def _write_cache(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a sibling and renames it, so that no reader meets half a file."""
+    packed = io.BytesIO()
+    np.savez(packed, allow_pickle=False, **arrays)
+    # A read-only home costs the seconds of decoding each time, nothing else.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
     except OSError:
-        # A read-only home costs the seconds of decoding each time, nothing else.
         return
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            file.write(_digest(packed.getbuffer()))
+            file.write(packed.getbuffer())
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """From a photograph to an input of an ImageNet network."""
 
 import math
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -10,60 +9,28 @@ from PIL import Image
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 _RESIZE = 256 / 224  # Shorter side over crop, in evaluation.
-_DRAWS = 1  # Tells what is drawn here from the order of an epoch.
-
-Example = tuple[np.ndarray, np.int32]
 
 
-class Photographs(Protocol):
-    """Where photographs come from."""
+def training_example(
+    image: Image.Image, size: int, random: np.random.Generator
+) -> np.ndarray:
+    """A random part, in half of the cases flipped: float32 `[size, size, 3]`.
 
-    def example(self, index: int) -> tuple[Image.Image, int]:
-        """An image in RGB, and its class."""
-        ...
-
-
-class TrainingExamples(NamedTuple):
-    """Makes an example of an image's index; the same one in any process.
-
-    Attributes:
-        split: where the images come from.
-        size: height and width of an example.
-        seed: of part and flip, together with epoch and index.
-        epoch: likewise.
+    Args:
+        image: in RGB.
+        size: height and width of the result.
+        random: draws the part, then the flip.
     """
-
-    split: Photographs
-    size: int
-    seed: int
-    epoch: int
-
-    def __call__(self, index: Any) -> Example:
-        """A random part, in half of the cases flipped: float32 `[size, size, 3]`."""
-        image, label = self.split.example(int(index))
-        random = np.random.default_rng((_DRAWS, self.seed, self.epoch, int(index)))
-        image = image.crop(draw_crop(random, image.size))
-        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        if random.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return normalized(image), np.int32(label)
+    image = image.crop(draw_crop(random, image.size))
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    if random.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return normalized(image)
 
 
-class EvaluationExamples(NamedTuple):
-    """Makes an example of an image's index.
-
-    Attributes:
-        split: where the images come from.
-        size: height and width of an example.
-    """
-
-    split: Photographs
-    size: int
-
-    def __call__(self, index: Any) -> Example:
-        """The middle: float32 `[size, size, 3]`."""
-        image, label = self.split.example(int(index))
-        return normalized(centre(image, self.size)), np.int32(label)
+def evaluation_example(image: Image.Image, size: int) -> np.ndarray:
+    """The middle of an image in RGB: float32 `[size, size, 3]`."""
+    return normalized(centre(image, size))
 
 
 def draw_crop(

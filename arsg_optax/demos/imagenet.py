@@ -1,36 +1,32 @@
-"""ImageNet from a folder or the Hub, streamed with worker processes."""
+"""ImageNet, or any folder of one folder per class, read while a network trains."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from arsg_optax.demos.errors import DataError
-from arsg_optax.demos.hub import (
-    check_parquet,
-    data_directory,
-    described,
-    missing_data,
-)
-from arsg_optax.demos.image_examples import EvaluationExamples, TrainingExamples
-from arsg_optax.demos.streaming import Batch, read_batches
+from arsg_optax.demos.hub import DATA_DIR_VARIABLE, data_root, described
+from arsg_optax.demos.image_examples import evaluation_example, training_example
 
-NAME, HUB_NAME = "imagenet-1k", "ILSVRC/imagenet-1k"
-_FILES = (
-    "folders `train/<class>` and `val/<class>` of JPEG or PNG files, or the Hub's "
-    "parquet files,"
-)
+NAME = "imagenet-1k"
 _ENDINGS = (".jpeg", ".jpg", ".png")
-_ORDER = 0  # Tells the order of an epoch from what is drawn for each image.
+# What is drawn for an epoch's order, and for each image.
+_ORDER, _IMAGE = 0, 1
+# Batches that are read before they are asked for.
+_AHEAD = 2
 
+Batch = tuple[np.ndarray, np.ndarray]
 WeightedBatch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class FolderSplit(NamedTuple):
-    """Images in one folder a class; picklable, so that workers can have it.
+    """Images in one folder per class.
 
     Attributes:
         files: of the images.
@@ -42,12 +38,8 @@ class FolderSplit(NamedTuple):
     labels: Sequence[int]
     classes: Sequence[str]
 
-    def count(self) -> int:
-        """Number of images."""
-        return len(self.files)
-
-    def example(self, index: int) -> tuple[Image.Image, int]:
-        """An image in RGB, and its class.
+    def image(self, index: int) -> Image.Image:
+        """An image in RGB.
 
         Raises:
             DataError: if the file is no image; it names the file.
@@ -55,7 +47,7 @@ class FolderSplit(NamedTuple):
         path = self.files[index]
         try:
             with Image.open(path) as image:
-                return image.convert("RGB"), self.labels[index]
+                return image.convert("RGB")
         # Each decoder of Pillow has exceptions of its own for bytes it cannot read.
         except Exception as error:
             raise DataError(
@@ -63,89 +55,62 @@ class FolderSplit(NamedTuple):
                 "file or remove it"
             ) from error
 
-
-class HubSplit(NamedTuple):
-    """Images of a Hugging Face data set.
-
-    Attributes:
-        rows: the set, with columns `image` and `label`.
-        classes: names.
-    """
-
-    rows: Any
-    classes: Sequence[str]
-
-    def count(self) -> int:
-        """Number of images."""
-        return len(self.rows)
-
-    def example(self, index: int) -> tuple[Image.Image, int]:
-        """An image in RGB, and its class.
-
-        Raises:
-            DataError: if the row holds no image.
-        """
-        try:
-            row = self.rows[int(index)]
-            return row["image"].convert("RGB"), int(row["label"])
-        except Exception as error:
-            raise DataError(
-                f"image {index} of split {str(self.rows.split)!r} of {NAME!r} cannot "
-                f"be read ({described(error)}); get the parquet files anew"
-            ) from error
+    def spread(self, count: int) -> "FolderSplit":
+        """So many of the images, evenly spread, as they are sorted by class."""
+        rows = [i * len(self.files) // count for i in range(count)]
+        if count >= len(self.files):
+            return self
+        return self._replace(
+            files=[self.files[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+        )
 
 
-ImageSplit = FolderSplit | HubSplit
-
-
-class ImageStreams(NamedTuple):
+class ImageFolders(NamedTuple):
     """A training and a validation split with the same classes."""
 
-    train: ImageSplit
-    validation: ImageSplit
+    train: FolderSplit
+    validation: FolderSplit
 
 
-def load_imagenet(data_dir: Path | None = None) -> ImageStreams:
+def load_imagenet(data_dir: Path | None = None) -> ImageFolders:
     """Finds ImageNet's images and reads one of each split.
 
-    In the data directory `imagenet-1k` holds either `train/<class>/*.JPEG` with
-    `val/<class>/*.JPEG` (or `validation/`; `.jpg` and `.png` do as well), or the Hub's
-    parquet files, which the `datasets` library copies into its cache.
+    The directory `imagenet-1k` among the data sets holds `train/<class>/*.JPEG` and
+    `val/<class>/*.JPEG` (or `validation/`; `.jpg` and `.png` do as well).
 
     Args:
-        data_dir: see :func:`arsg_optax.demos.hub.load_images`.
+        data_dir: directory of data sets, else the environment variable
+            ``ARSG_DATA_DIR`` names it.
 
     Raises:
-        DataError: if it is neither in the directory nor on the Hub, if a split is
-            missing or empty, if the splits' classes differ, or if the first image
-            cannot be read.
+        DataError: if a split is missing or empty, if the splits' classes differ, or if
+            the first image cannot be read.
     """
-    directory = data_directory(NAME, data_dir)
-    if directory is None and data_dir is not None:
-        raise _missing(f"there is no folder {data_dir / NAME}")
-    if directory is None or any(directory.glob("*.parquet")):
-        streams = _hub(directory)
-    else:
-        streams = _folders(directory)
-    for split in streams:
-        split.example(0)
-    return streams
-
-
-def _missing(reason: str) -> DataError:
-    return missing_data(NAME, HUB_NAME, reason, _FILES)
-
-
-def _folders(directory: Path) -> ImageStreams:
+    root = data_root(data_dir)
+    if root is None:
+        raise _missing("no directory of data sets is given")
+    directory = root / NAME
     validation = directory / "val"
     if not validation.is_dir() and (directory / "validation").is_dir():
         validation = directory / "validation"
-    streams = ImageStreams(_folder(directory / "train"), _folder(validation))
-    train, others = (set(split.classes) for split in streams)
+    folders = ImageFolders(_folder(directory / "train"), _folder(validation))
+    train, others = (set(split.classes) for split in folders)
     for name in sorted(train ^ others):
         only = directory / "train" if name in train else validation
         raise _missing(f"only {only} has the class {name!r}")
-    return streams
+    for split in folders:
+        split.image(0)
+    return folders
+
+
+def _missing(reason: str) -> DataError:
+    return DataError(
+        f"the data set {NAME!r} could not be loaded ({reason}). ImageNet is not "
+        "downloaded from here: put folders `train/<class>` and `val/<class>` of JPEG "
+        f"or PNG files into a directory {NAME!r} and name its parent with --data-dir "
+        f"or the environment variable {DATA_DIR_VARIABLE}"
+    )
 
 
 def _folder(directory: Path) -> FolderSplit:
@@ -175,41 +140,19 @@ def _folder(directory: Path) -> FolderSplit:
     return FolderSplit(files, labels, classes)
 
 
-def _hub(directory: Path | None) -> ImageStreams:
-    import datasets
-
-    source = HUB_NAME if directory is None else str(directory)
-    try:
-        if directory is not None:
-            splits, columns = ("train", "validation"), ("image", "label")
-            check_parquet(directory, splits, columns, pages=False)
-        loaded = datasets.load_dataset(source)
-        label = loaded["train"].features["label"]
-        if not isinstance(label, datasets.ClassLabel):
-            raise ValueError(f"column 'label' of {source} does not name its classes")
-        return ImageStreams(
-            HubSplit(loaded["train"], label.names),
-            HubSplit(loaded["validation"], label.names),
-        )
-    # One message for all the ways in which a network, a proxy or a file can fail.
-    except Exception as error:
-        raise _missing(described(error)) from error
-
-
 def training_batches(
-    split: ImageSplit,
+    split: FolderSplit,
     *,
     batch_size: int,
     size: int = 224,
     seed: int,
     epoch: int,
     start: int = 0,
-    workers: int = 0,
+    threads: int | None = None,
 ) -> Iterator[Batch]:
     """An epoch's batches in random order, from batch `start` on.
 
-    They depend on seed and epoch alone, not on the number of workers. With workers
-    the calling script needs a ``if __name__ == "__main__"`` guard.
+    They depend on seed and epoch alone, not on the number of threads.
 
     Args:
         split: of the images.
@@ -218,17 +161,17 @@ def training_batches(
         seed: of order, parts and flips, at least 0.
         epoch: likewise.
         start: batches to leave out; they are not read.
-        workers: see :func:`arsg_optax.demos.streaming.read_batches`.
+        threads: that read and decode, None or 0 for one per core.
 
     Returns:
         An iterator over images float32 `[batch, size, size, 3]` and labels int32
         `[batch]`. It raises `DataError` if an image cannot be read, naming the file.
 
     Raises:
-        ValueError: if `batch_size` is not in [1, images], `start` not in [0, batches],
-            or `workers` below 0.
+        ValueError: if `batch_size` is not in [1, images] or `start` not in
+            [0, batches].
     """
-    count = split.count()
+    count = len(split.files)
     if not 1 <= batch_size <= count:
         raise ValueError(
             f"batch_size must be from 1 to the split's {count} images, got {batch_size}"
@@ -237,19 +180,22 @@ def training_batches(
     if not 0 <= start <= batches:
         raise ValueError(f"start must be from 0 to {batches} batches, got {start}")
     order = np.random.default_rng((_ORDER, seed, epoch)).permutation(count)
-    rows = order[start * batch_size : batches * batch_size]
-    return read_batches(
-        TrainingExamples(split, size, seed, epoch), rows, batch_size, workers
-    )
+    rows = order[: batches * batch_size].reshape(batches, batch_size)
+
+    def example(row: int) -> np.ndarray:
+        random = np.random.default_rng((_IMAGE, seed, epoch, row))
+        return training_example(split.image(row), size, random)
+
+    return _read(example, split.labels, rows[start:], threads)
 
 
 def evaluation_batches(
-    split: ImageSplit,
+    split: FolderSplit,
     *,
     batch_size: int,
     size: int = 224,
     limit: int | None = None,
-    workers: int = 0,
+    threads: int | None = None,
 ) -> Iterator[WeightedBatch]:
     """All images, or `limit` of them spread over the split, in one order.
 
@@ -258,26 +204,53 @@ def evaluation_batches(
         batch_size: images a batch; the last is filled up with repetitions.
         size: height and width of the middle part.
         limit: number of images, None for all.
-        workers: as for :func:`training_batches`.
+        threads: as for :func:`training_batches`.
 
     Returns:
         An iterator over images, labels, and weights float32 `[batch]`, 0 for what
         fills up. It raises `DataError` if an image cannot be read, naming the file.
 
     Raises:
-        ValueError: if `batch_size` or `limit` is below 1, or `workers` below 0.
+        ValueError: if `batch_size` or `limit` is below 1.
     """
-    count = split.count() if limit is None else min(limit, split.count())
+    count = min(len(split.files), len(split.files) if limit is None else limit)
     if batch_size < 1 or count < 1:
         raise ValueError(
             f"batch_size and limit must be at least 1, got {batch_size} and {limit}"
         )
     # Spread, because folders are sorted by class.
-    rows = np.linspace(0, split.count() - 1, count).astype(np.int64)
+    rows = np.linspace(0, len(split.files) - 1, count).astype(np.int64)
     missing = -count % batch_size
-    filled = np.concatenate([rows, np.resize(rows, missing)])
+    filled = np.concatenate([rows, np.resize(rows, missing)]).reshape(-1, batch_size)
     weights = np.concatenate([np.ones(count), np.zeros(missing)]).astype(np.float32)
-    make = EvaluationExamples(split, size)
-    found = read_batches(make, filled, batch_size, workers)
+
+    def example(row: int) -> np.ndarray:
+        return evaluation_example(split.image(row), size)
+
+    found = _read(example, split.labels, filled, threads)
     parts = weights.reshape(-1, batch_size)
     return ((*batch, part) for batch, part in zip(found, parts, strict=True))
+
+
+def _read(
+    example: Callable[[int], np.ndarray],
+    labels: Sequence[int],
+    rows: np.ndarray,
+    threads: int | None,
+) -> Iterator[Batch]:
+    """The batches `rows` `[batches, batch]`, read ahead of their use.
+
+    Pillow decodes and resizes without Python's lock, so threads do for processes.
+    """
+    pool = ThreadPoolExecutor(threads or os.cpu_count())
+    waiting: deque[tuple[list[int], list[Future[np.ndarray]]]] = deque()
+    ahead = iter(rows.tolist())
+    try:
+        for _ in rows:
+            while len(waiting) <= _AHEAD and (batch := next(ahead, None)) is not None:
+                waiting.append((batch, [pool.submit(example, row) for row in batch]))
+            batch, images = waiting.popleft()
+            found = np.stack([image.result() for image in images])
+            yield found, np.array([labels[row] for row in batch], np.int32)
+    finally:
+        pool.shutdown(cancel_futures=True)

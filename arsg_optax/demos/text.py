@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from arsg_optax.demos.errors import DataError
-from arsg_optax.demos.hub import DATA_DIR_VARIABLE, check_parquet, load_arrays
+from arsg_optax.demos.hub import DATA_DIR_VARIABLE, Source, data_root, load_arrays
+from arsg_optax.demos.parquet import read_split
 
 END_OF_LINE = "<eos>"
 
-# Name on the Hub, and which of the sets there.
-_WIKITEXT2 = ("Salesforce/wikitext", "wikitext-2-v1")
+_WIKITEXT2 = Source("wikitext-2", "Salesforce/wikitext", "wikitext-2-v1/")
 _SPLITS = ("train", "validation", "test")
 # File and tokens with <eos> of each split.
 _PTB_FILES = {
@@ -56,9 +56,7 @@ def load_wikitext2(data_dir: Path | None = None) -> TextSet:
         DataError: if the text is neither in a directory nor on the Hub, or a file is
             damaged.
     """
-    arrays = load_arrays(
-        "wikitext-2", "{} ({})".format(*_WIKITEXT2), data_dir, _decode_wikitext2
-    )
+    arrays = load_arrays(_WIKITEXT2, data_dir, _decode_wikitext2)
     parts = (arrays[split] for split in _SPLITS)
     return TextSet(*parts, vocabulary=tuple(arrays["vocabulary"].tolist()))
 
@@ -76,11 +74,11 @@ def load_ptb(data_dir: Path | None = None) -> TextSet:
     Raises:
         DataError: if a file is missing, damaged or not whole.
     """
-    root = data_dir or os.environ.get(DATA_DIR_VARIABLE)
-    if not root:
+    root = data_root(data_dir)
+    if root is None:
         raise _missing_ptb("no directory of data sets is given")
     lines = {
-        split: _read_lines(Path(root) / "ptb" / file)
+        split: _read_lines(root / "ptb" / file)
         for split, (file, _) in _PTB_FILES.items()
     }
     text = encode(lines)
@@ -88,12 +86,12 @@ def load_ptb(data_dir: Path | None = None) -> TextSet:
         found = getattr(text, split).size
         if found != expected:
             raise _missing_ptb(
-                f"{Path(root) / 'ptb' / file} has {found:,} tokens instead of "
+                f"{root / 'ptb' / file} has {found:,} tokens instead of "
                 f"{expected:,}, so it is another text or not whole"
             )
     if len(text.vocabulary) != _PTB_WORDS:
         raise _missing_ptb(
-            f"the files in {Path(root) / 'ptb'} have {len(text.vocabulary):,} words "
+            f"the files in {root / 'ptb'} have {len(text.vocabulary):,} words "
             f"instead of {_PTB_WORDS:,}, so they are another text"
         )
     return text
@@ -137,58 +135,18 @@ def batchify(tokens: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def save_vocabulary(path: Path, words: Sequence[str]) -> None:
-    """Writes one word a line, UTF-8; a file of that name is replaced as a whole.
+    """Writes one word per line, UTF-8; a file of that name is replaced as a whole.
 
-    Raises:
-        ValueError: if a word is empty, has white space in it or comes twice.
+    No word of :func:`encode` has white space, so that splitting gives them back.
     """
-    _check_words(words)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text("".join(f"{word}\n" for word in words), "utf-8", newline="\n")
     os.replace(temporary, path)
 
 
-def read_vocabulary(path: Path) -> tuple[str, ...]:
-    """Reads what :func:`save_vocabulary` wrote.
-
-    Raises:
-        DataError: if the file cannot be read or is none of that kind.
-    """
-    try:
-        *words, rest = path.read_text("utf-8").split("\n")
-        if rest or not words:
-            raise ValueError("its last line is not whole")
-        _check_words(words)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the vocabulary {path} cannot be read ({error}); it is written when a run "
-            "starts, so take it from another copy of the run or start the run anew"
-        ) from error
-    return tuple(words)
-
-
-def _check_words(words: Sequence[str]) -> None:
-    for word in words:
-        if word.split() != [word]:
-            raise ValueError(
-                f"a word must not be empty or have white space, got {word!r}"
-            )
-    if len(set(words)) != len(words):
-        raise ValueError("words must differ from each other, got one twice")
-
-
-def _decode_wikitext2(
-    name: str, hub_name: str, directory: Path | None
-) -> dict[str, np.ndarray]:
-    import datasets
-
-    del name, hub_name
-    if directory is None:
-        loaded = datasets.load_dataset(*_WIKITEXT2)
-    else:
-        check_parquet(directory, _SPLITS, ["text"])
-        loaded = datasets.load_dataset(str(directory))
-    text = encode({split: loaded[split]["text"] for split in _SPLITS})
+def _decode_wikitext2(directory: Path) -> dict[str, np.ndarray]:
+    tables = {split: read_split(directory, split, ["text"]) for split in _SPLITS}
+    text = encode({split: table["text"].to_pylist() for split, table in tables.items()})
     return {**text._asdict(), "vocabulary": np.array(text.vocabulary)}
 
 

@@ -18,5 +18,6 @@ def write(directory: Path) -> Path:
         default.lambda_max,
     )
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "sliders.html").write_text(render_page(setting), encoding="utf-8")
+    page = render_page(setting, home="index.html")
+    (directory / "sliders.html").write_text(page, encoding="utf-8")
     return directory

@@ -24,12 +24,10 @@ def standard_promotion() -> Iterator[None]:
 
 
 @pytest.fixture
-def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caches of this test, both ours and the library's."""
-    import datasets
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "ours"))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "theirs")
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache directory of this test, which is not there yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")

@@ -235,7 +235,7 @@ def test_entry_point_imports_only_the_standard_library():
     """In a fresh process, because this one has imported everything."""
     check = (
         "import sys; before = set(sys.modules); import arsg_optax.demos.cli; "
-        "extra = {'flax', 'tyro', 'rich', 'matplotlib', 'sklearn', 'datasets'}; "
+        "extra = {'flax', 'tyro', 'rich', 'matplotlib', 'sklearn', 'pyarrow'}; "
         "sys.exit(bool(extra & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", check], check=True)

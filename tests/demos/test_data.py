@@ -3,9 +3,8 @@
 import os
 import re
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,10 @@ from arsg_optax.demos.data import (
     require_disjoint,
 )
 from arsg_optax.demos.errors import DataError
-from tests.demos.quiet import quiet_datasets
+from tests.demos.parquets import truncate, write_image_set, write_images
+
+SPLITS = ("train", "test")
+IMAGES = np.full((1, 2, 3), 255, np.uint8)
 
 
 def test_digits_are_the_real_ones():
@@ -63,83 +65,83 @@ def test_named_directory_without_the_data_is_an_error(tmp_path: Path):
         assert part in message
 
 
-def test_unreachable_hub_is_the_same_error(tmp_path: Path, monkeypatch):
-    import datasets
+def test_unreachable_hub_is_the_same_error(own_cache: Path, monkeypatch):
+    def fail(repository: str, **options):
+        raise ConnectionError(f"no route to {repository}")
 
-    def fail(name: str):
-        raise ConnectionError(f"no route to {name}")
-
-    monkeypatch.setenv("ARSG_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets, "load_dataset", fail)
+    monkeypatch.setenv("ARSG_DATA_DIR", str(own_cache))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(DataError, match=r"no route to ylecun/mnist.*--data-dir"):
         load_mnist()
 
 
-def test_arrays_are_decoded_once(tmp_path: Path, monkeypatch):
-    calls = []
-    arrays = {
-        "train_images": np.full((3, 28, 28), 255, np.uint8),
-        "train_labels": np.arange(3),
-        "test_images": np.zeros((2, 28, 28), np.uint8),
-        "test_labels": np.arange(2),
-    }
+def test_the_hub_s_files_are_read(own_cache: Path, tmp_path: Path, monkeypatch):
+    """They lie in a folder of the downloaded snapshot, and are asked for once."""
+    pixels = write_image_set(tmp_path / "snapshot" / "mnist", (28, 28), "image")
+    asked = []
 
-    def decode(*source, **columns):
-        calls.append(source)
-        return arrays
+    def download(repository: str, **options):
+        asked.append((repository, options))
+        return str(tmp_path / "snapshot")
 
     monkeypatch.delenv("ARSG_DATA_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(hub, "_decode", decode)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     first, second = load_mnist(), load_mnist()
-    assert len(calls) == 1
-    np.testing.assert_array_equal(first.train.images, second.train.images)
-    assert first.train.images.max() == 1.0
-    assert list(first.test.rows) == [3, 4]
-    # A damaged file is decoded again, not trusted.
-    (cached,) = (tmp_path / "arsg_optax").iterdir()
-    cached.write_bytes(b"half a file")
-    load_mnist()
-    assert len(calls) == 2
+    parts = {"repo_type": "dataset", "allow_patterns": "*.parquet"}
+    assert asked == [("ylecun/mnist", parts)]
+    expected = pixels["train"].astype(np.float32) / np.float32(255)
+    for loaded in (first, second):
+        np.testing.assert_array_equal(loaded.train.images, expected)
+        assert list(loaded.test.labels) == [0, 1, 2, 3]
+        assert list(loaded.test.rows) == [6, 7, 8, 9]
 
 
-def test_unwritable_cache_only_costs_time(tmp_path: Path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    arrays = {f"{s}_{k}": np.zeros(1) for s in ("train", "test") for k in ("i", "l")}
-    monkeypatch.setattr(hub, "_decode", lambda *source, **columns: arrays)
+@pytest.fixture
+def decoded(own_cache: Path, monkeypatch) -> list[Path]:
+    """Directories that were decoded, each to the same small arrays."""
+    found = []
+
+    def decode(directory: Path, *options):
+        found.append(directory)
+        return {
+            **{f"{split}_images": IMAGES for split in SPLITS},
+            **{f"{split}_labels": np.zeros(1, np.int64) for split in SPLITS},
+        }
+
     monkeypatch.delenv("ARSG_DATA_DIR", raising=False)
-    assert hub.load_images("mnist", "ylecun/mnist") is arrays
+    monkeypatch.setattr(hub, "_download", lambda source: Path(source.hub_name))
+    monkeypatch.setattr(hub, "_decode", decode)
+    return found
 
 
-def write_images(
-    file: Path, images: Iterable[Any], labels: Iterable[int], column: str
-) -> None:
-    """As the Hub has them: compressed, in a column that is marked as images."""
-    from datasets import Dataset, Features, Image, Value
-
-    features = Features({column: Image(), "label": Value("int64")})
-    rows = {column: list(images), "label": list(labels)}
-    Dataset.from_dict(rows, features=features).to_parquet(file)
-
-
-def write_set(root: Path, name: str, shape: tuple[int, ...], column: str) -> dict:
-    """Six training and four test images; gives their pixels."""
-    random = np.random.default_rng(0)
-    (root / name).mkdir()
-    pixels = {}
-    for split, count in (("train", 6), ("test", 4)):
-        pixels[split] = random.integers(256, size=(count, *shape), dtype=np.uint8)
-        file = root / name / f"{split}-00000-of-00001.parquet"
-        write_images(file, pixels[split], range(count), column)
-    return pixels
+def test_any_damage_of_the_cache_is_noticed(decoded: list[Path], own_cache: Path):
+    load_mnist()
+    (file,) = (own_cache / "arsg_optax").iterdir()
+    whole = file.read_bytes()
+    bits = np.random.default_rng(0).permutation(8 * len(whole))[:200]
+    for count, bit in enumerate(bits, start=1):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(bytes(damaged) if count > 2 else whole[: count * 20])
+        loaded = load_mnist()
+        np.testing.assert_array_equal(loaded.test.images * 255, IMAGES)
+        assert len(decoded) == 1 + count
+        assert file.read_bytes()[:32] == whole[:32]
+    load_mnist()
+    assert len(decoded) == 201
 
 
-@quiet_datasets
-@pytest.mark.usefixtures("own_caches")
+def test_unwritable_cache_only_costs_time(decoded: list[Path], own_cache: Path):
+    own_cache.mkdir(exist_ok=True)
+    (own_cache / "arsg_optax").write_text("no directory")
+    for _ in range(2):
+        assert load_mnist().train.images.shape == IMAGES.shape
+    assert len(decoded) == 2
+
+
+@pytest.mark.usefixtures("own_cache")
 def test_cifar_stays_small_and_says_how_it_is_standardized(tmp_path: Path):
-    pixels = write_set(tmp_path, "cifar10", (32, 32, 3), "img")
+    pixels = write_image_set(tmp_path / "cifar10", (32, 32, 3), "img")
     for _ in ("decoded", "from the cache"):
         loaded = load_cifar10(tmp_path)
         for split in ("train", "test"):
@@ -160,7 +162,7 @@ def test_scaling_needs_no_large_copy(monkeypatch):
         **{f"{split}_images": images for split in ("train", "test")},
         **{f"{split}_labels": np.zeros(9_999) for split in ("train", "test")},
     }
-    monkeypatch.setattr(data, "load_images", lambda *names, **columns: arrays)
+    monkeypatch.setattr(data, "load_images", lambda *source, **columns: arrays)
     tracemalloc.start()
     try:
         scaling = load_cifar10().scaling
@@ -171,19 +173,14 @@ def test_scaling_needs_no_large_copy(monkeypatch):
     assert peak < images.nbytes
 
 
-@quiet_datasets
-@pytest.mark.usefixtures("own_caches")
+@pytest.mark.usefixtures("own_cache")
 def test_fashion_mnist_is_between_0_and_1(tmp_path: Path):
-    pixels = write_set(tmp_path, "fashion_mnist", (28, 28), "image")
+    pixels = write_image_set(tmp_path / "fashion_mnist", (28, 28), "image")
     loaded = load_fashion_mnist(tmp_path)
     assert loaded.test.images.dtype == np.float32
     expected = pixels["test"].astype(np.float32) / np.float32(255)
     np.testing.assert_array_equal(loaded.test.images, expected)
     assert loaded.scaling == (0, 1)
-
-
-def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-20])
 
 
 def be_a_pointer(file: Path) -> None:
@@ -202,7 +199,7 @@ def name_column_otherwise(file: Path) -> None:
 
 
 def have_no_rows(file: Path) -> None:
-    write_images(file, [], [], "image")
+    write_images(file, [], [])
 
 
 def be_gone(file: Path) -> None:
@@ -213,25 +210,20 @@ def be_the_first_of_two(file: Path) -> None:
     file.rename(file.with_name("test-00000-of-00002.parquet"))
 
 
-def differ_in_size(file: Path) -> None:
-    images = [np.zeros((28, 28), np.uint8), np.zeros((28, 27), np.uint8)]
-    write_images(file, images, [0, 1], "image")
-
-
 def differ_from_training(file: Path) -> None:
-    write_images(file, [np.zeros((32, 32, 3), np.uint8)], [0], "image")
+    write_images(file, [np.zeros((32, 32, 3), np.uint8)], [0])
 
 
 def have_no_labels(file: Path) -> None:
-    write_images(file, [np.zeros((28, 28), np.uint8)], [-1], "image")
+    write_images(file, [np.zeros((28, 28), np.uint8)], [-1])
 
 
 def have_other_labels(file: Path) -> None:
-    write_images(file, [np.zeros((28, 28), np.uint8)] * 2, [3, 10], "image")
+    write_images(file, [np.zeros((28, 28), np.uint8)] * 2, [3, 10])
 
 
 def hold_no_images(file: Path) -> None:
-    write_images(file, [{"bytes": b"no image", "path": None}], [0], "image")
+    write_images(file, [b"no image"], [0])
 
 
 @pytest.mark.parametrize(
@@ -244,7 +236,6 @@ def hold_no_images(file: Path) -> None:
         (have_no_rows, "{file} has no rows"),
         (be_gone, "no file test*.parquet in {file.parent}"),
         (be_the_first_of_two, "no file test-00001-of-00002.parquet in {file.parent}"),
-        (differ_in_size, "images of {file.parent} differ in size: (28, 27), (28, 28)"),
         (
             differ_from_training,
             "images of {file.parent} differ in size: (28, 28), (32, 32, 3)",
@@ -253,14 +244,13 @@ def hold_no_images(file: Path) -> None:
         (have_other_labels, "from 3 to 10 instead of from 0 to 9"),
         (
             hold_no_images,
-            "an image of split 'test' of {file.parent} cannot be decoded: Unidentified",
+            "image 0 of split 'test' of {file.parent} cannot be decoded: Unidentified",
         ),
     ],
 )
-@quiet_datasets
-@pytest.mark.usefixtures("own_caches")
+@pytest.mark.usefixtures("own_cache")
 def test_bad_data_are_named(spoil: Callable[[Path], None], found: str, tmp_path: Path):
-    write_set(tmp_path, "mnist", (28, 28), "image")
+    write_image_set(tmp_path / "mnist", (28, 28), "image")
     file = tmp_path / "mnist" / "test-00000-of-00001.parquet"
     spoil(file)
     with pytest.raises(DataError, match=re.escape(found.format(file=file))) as caught:
@@ -271,10 +261,9 @@ def test_bad_data_are_named(spoil: Callable[[Path], None], found: str, tmp_path:
     assert "\n" not in message
 
 
-@quiet_datasets
-@pytest.mark.usefixtures("own_caches")
+@pytest.mark.usefixtures("own_cache")
 def test_mended_data_are_read_again(tmp_path: Path):
-    write_set(tmp_path, "mnist", (28, 28), "image")
+    write_image_set(tmp_path / "mnist", (28, 28), "image")
     file = tmp_path / "mnist" / "test-00000-of-00001.parquet"
     whole = file.read_bytes()
     have_other_labels(file)
@@ -293,7 +282,6 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 @needs("mnist")
-@quiet_datasets
 def test_mnist_is_complete():
     data = load_mnist()
     assert data.train.images.shape == (60_000, 28, 28)
@@ -308,7 +296,6 @@ def test_mnist_is_complete():
 
 @pytest.mark.slow
 @needs("cifar10")
-@quiet_datasets
 def test_cifar10_is_complete():
     loaded = load_cifar10()
     assert loaded.train.images.shape == (50_000, 32, 32, 3)

@@ -1,188 +1,42 @@
 """The interactive page: one file, the same formulas, curves that follow a slider."""
 
-import html
 import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+pytest.importorskip("playwright", reason="needs the extra docs")
+
+from playwright.sync_api import sync_playwright
+
 from arsg_optax import dynamics
-from arsg_optax.demos.dynamics_page import render_page, script
+from arsg_optax.demos.dynamics_page import read, render_page
 from arsg_optax.demos.dynamics_summary import Setting
 from arsg_optax.dynamics.plot import evaluate
 from scripts.browser import NONE, find_browser
 
 _SETTING = Setting(0.1, 0.999, 0.1, 0.01, 100.0)
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=20000",
-    "--dump-dom",
-)
-
-# Presses an arrow key on each slider's handle, as a user would, then resets the plot,
-# and writes what the curves held in between into the page.
-_HOOK = """<script>
-function handles(root) {
-  return [...root.querySelectorAll("*")].flatMap((element) => [
-    ...(element.classList.contains("noUi-handle") ? [element] : []),
-    ...(element.shadowRoot ? handles(element.shadowRoot) : []),
-  ]);
-}
-function model(name) { return Bokeh.documents[0].get_model_by_name(name); }
-function look() {
-  const state = { readout: model("readout").text };
-  for (const name of ["alpha", "decay", "observation"]) {
-    state[name] = model(name).value;
-  }
-  for (const name of ["curves", "bound", "fastest"]) {
-    state[name] = Object.fromEntries(
-      Object.entries(model(name).data).map(([key, values]) => [key, [...values]]));
-  }
-  const range = model("gains").y_range;
-  state.range = [range.start, range.end];
-  return state;
-}
-async function watch() {
-  const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
-  while (!window.Bokeh?.documents[0] || !model("curves").data.gain.length
-    || handles(document).length < 3) {
-    await pause(50);
-  }
-  const states = [look()];
-  for (const handle of handles(document)) {
-    for (const key of ["ArrowRight", "ArrowRight"]) {
-      handle.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-    }
-    await pause(200);
-    states.push(look());
-  }
-  model("gains").y_range.reset();
-  states.push(look());
-  const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
-  const result = document.createElement("pre");
-  result.id = "result";
-  result.textContent = JSON.stringify({ states, loaded });
-  document.body.append(result);
-}
-watch();
-</script>
-</body>"""
+_NAMES = ("alpha", "decay", "observation")
 
 
-@pytest.fixture(scope="module")
-def page() -> str:
-    return render_page(_SETTING)
-
-
-@pytest.fixture(scope="module")
-def opened(page: str, tmp_path_factory) -> dict[str, Any]:
-    """What the page held when opened, and after a move of each slider."""
-    browser = find_browser()
-    if browser is None:
-        pytest.skip(NONE)
-    directory = tmp_path_factory.mktemp("page")
-    end = page.rindex("</body>")
-    file = directory / "page.html"
-    file.write_text(page[:end] + _HOOK + page[end + len("</body>") :], encoding="utf-8")
-    profile = f"--user-data-dir={directory / 'profile'}"
+def _run(program: str) -> Any:
+    """What a program prints that has the page's functions, with node."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node, which is not installed")
+    print_ = """const print = (value) => console.log(JSON.stringify(
+      value, (key, one) => one === Infinity ? "inf" : one));"""
+    program = "\n".join([read("formulas.js"), read("curves.js"), print_, program])
     run = subprocess.run(
-        [browser, *_FLAGS, profile, file.as_uri()],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
+        [node], input=program, capture_output=True, text=True, check=True, timeout=60
     )
-    found = re.search(r'<pre id="result">(.*?)</pre>', run.stdout, re.S)
-    assert found, run.stderr[-2000:]
-    return json.loads(html.unescape(found[1]))
-
-
-class _References(HTMLParser):
-    """Collects what a browser would load: all but text inside of scripts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, str, str | None]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        loading = ("src", "href", "srcset", "data", "action", "poster")
-        self.found += [(tag, name, value) for name, value in attrs if name in loading]
-
-
-def test_page_is_one_file(page: str):
-    references = _References()
-    references.feed(page)
-    assert references.found == []
-    assert "<title>How RSG treats each curvature</title>" in page
-    styles = "".join(re.findall(r"<style.*?</style>", page, re.S))
-    assert "@import" not in styles and "url(http" not in styles
-
-
-def test_page_loads_nothing(opened: dict[str, Any]):
-    assert not [name for name in opened["loaded"] if not name.startswith("data:")]
-
-
-def _agrees(state: dict[str, Any]) -> None:
-    """The curves in the browser are those of the Python functions."""
-    b1, mu = 1 - 10.0 ** -state["decay"], state["observation"]
-    alpha = 10.0 ** state["alpha"]
-    curves = state["curves"]
-    curvature = np.array(curves["curvature"])
-    assert len(curvature) > 500 and (np.diff(curvature) >= 0).all()
-    tau = alpha * curvature
-    gain = evaluate(dynamics.gain_factor, tau, b1, mu)
-    # Beside its kinks the gain is as a square root: there an error grows.
-    np.testing.assert_allclose(curves["gain"], gain, rtol=1e-7)
-    noise = evaluate(dynamics.variance_limit, tau, b1, mu)
-    drawn = np.array(curves["noise"], float)
-    np.testing.assert_allclose(drawn, np.where(np.isinf(noise), np.nan, noise), 1e-9)
-    for name, function in (
-        ("bound", dynamics.convergence_bound),
-        ("fastest", dynamics.fastest_tau),
-    ):
-        expected = float(evaluate(function, b1, mu)) / alpha
-        np.testing.assert_allclose(state[name]["x"], [expected] * 2, rtol=1e-9)
-
-
-def test_page_opens_with_the_setting(opened: dict[str, Any]):
-    state = opened["states"][0]
-    _agrees(state)
-    assert state["alpha"] == pytest.approx(-1)
-    assert state["decay"] == pytest.approx(3)
-    assert state["observation"] == 0.1
-    assert "199.1" in state["readout"] and "3.728" in state["readout"]
-    gain = state["curves"]["gain"]
-    assert state["range"][0] < min(gain) < 1 < state["range"][1] < max(gain)
-
-
-def test_curves_follow_each_slider(opened: dict[str, Any]):
-    states = opened["states"]
-    assert len(states) == 5
-    names = ("alpha", "decay", "observation")
-    for name, before, after in zip(names, states, states[1:], strict=False):
-        assert after[name] > before[name]
-        unmoved = set(names) - {name}
-        assert all(after[other] == before[other] for other in unmoved)
-        for column in ("gain", "noise"):
-            assert after["curves"][column] != before["curves"][column]
-        assert after["bound"] != before["bound"]
-        assert after["readout"] != before["readout"]
-        _agrees(after)
-
-
-def test_reset_keeps_the_curve_in_view(opened: dict[str, Any]):
-    assert opened["states"][4]["range"] == opened["states"][3]["range"]
+    return json.loads(run.stdout)
 
 
 def _points() -> list[tuple[float, float, float]]:
@@ -205,19 +59,12 @@ def _points() -> list[tuple[float, float, float]]:
 
 
 def test_formulas_agree_with_python():
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("needs node, which is not installed")
     points = _points()
-    program = f"""{script("formulas.js")}
-    const text = (key, value) => value === Infinity ? "inf" : value;
-    console.log(JSON.stringify({json.dumps(points)}.map(([tau, b1, mu]) => [
+    program = f"""
+    print({json.dumps(points)}.map(([tau, b1, mu]) => [
       gainFactor(tau, b1, mu), varianceLimit(tau, b1, mu), convergenceBound(b1, mu),
-      complexRegion(b1, mu).lower, fastestTau(b1, mu)]), text));"""
-    run = subprocess.run(
-        [node], input=program, capture_output=True, text=True, check=True, timeout=60
-    )
-    found = np.array(json.loads(run.stdout), float)
+      complexRegion(b1, mu).lower, fastestTau(b1, mu)]));"""
+    found = np.array(_run(program), float)
     tau, b1, mu = np.array(points).T
     region = evaluate(dynamics.complex_region, b1, mu)
     expected = [
@@ -231,6 +78,37 @@ def test_formulas_agree_with_python():
     np.testing.assert_allclose(found, np.transpose(expected), rtol=1e-12)
 
 
+def _agrees(curves: dict[str, Any], alpha: float, b1: float, mu: float) -> None:
+    """The curves are those of the Python functions."""
+    curvature = np.array(curves["curvature"])
+    assert len(curvature) > 500 and (np.diff(curvature) >= 0).all()
+    gain = evaluate(dynamics.gain_factor, alpha * curvature, b1, mu)
+    # Beside its kinks the gain is as a square root: there an error grows.
+    np.testing.assert_allclose(curves["gain"], gain, rtol=1e-7)
+    noise = evaluate(dynamics.variance_limit, alpha * curvature, b1, mu)
+    np.testing.assert_allclose(np.array(curves["noise"], float), noise, 1e-9)
+    for name, function in (
+        ("bound", dynamics.convergence_bound),
+        ("best", dynamics.fastest_tau),
+    ):
+        expected = float(evaluate(function, b1, mu)) / alpha
+        np.testing.assert_allclose(curves[name], expected, rtol=1e-9)
+    best = evaluate(dynamics.gain_factor, alpha * curves["best"], b1, mu)
+    np.testing.assert_allclose(curves["bestGain"], best, rtol=1e-6)
+
+
+@pytest.mark.parametrize("setting", [(0.1, 0.999, 0.1), (2.0, 0.0, 0.0)])
+def test_curves_agree_with_python(setting: tuple[float, float, float]):
+    alpha, b1, mu = setting
+    numbers = {"learningRate": alpha, "b1": b1, "mu": mu, "low": -4, "high": 4}
+    curves = _run(f"print(computeCurves({json.dumps(numbers)}))")
+    _agrees(curves, alpha, b1, mu)
+    low, high = curves["gainRange"]
+    assert low <= min(curves["gain"]) < 1 < high < max(curves["gain"])
+    # The lowest point is a kink, which even places would miss.
+    assert min(curves["gain"]) == pytest.approx(curves["bestGain"], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -240,7 +118,108 @@ def test_formulas_agree_with_python():
     ],
 )
 def test_any_setting_gives_a_page(setting: Setting):
+    """With sliders at the setting, and finite ranges that hold the bound."""
     page = render_page(setting)
-    grid = json.loads(re.search(r'\["grid",(\[[^\]]*\])\]', page)[1])  # type: ignore[index]
-    assert np.isfinite(grid).all() and np.min(grid) > 0
-    assert (np.diff(grid) > 0).all()
+    found = re.search(r'<script id="setting"[^>]*>(.*?)</script>', page)
+    start = json.loads(found[1])  # type: ignore[index]
+    for name in _NAMES:
+        slider = start[name]
+        assert slider["min"] <= slider["value"] <= slider["max"]
+    assert 10 ** start["alpha"]["value"] == pytest.approx(setting.learning_rate)
+    assert 1 - 10 ** -start["decay"]["value"] == pytest.approx(setting.b1)
+    assert (start["shade"] is None) == (setting.lambda_max <= 0)
+    numbers = json.dumps(
+        {
+            **{name: start[name] for name in ("low", "high")},
+            **{"learningRate": setting.learning_rate},
+            **{"b1": setting.b1, "mu": setting.observation},
+        }
+    )
+    curves = _run(f"print(computeCurves({numbers}))")
+    for name in ("gainRange", "noiseRange"):
+        low, high = curves[name]
+        assert 0 <= low < high < np.inf
+    assert 10.0 ** start["low"] < curves["bound"] < 10.0 ** start["high"]
+
+
+def test_page_is_one_file_with_a_way_back():
+    page = render_page(_SETTING)
+    loads = r"\b(?:src|href|srcset|data|action|poster)\s*=|@import|url\((?!#)"
+    assert not re.findall(loads, page)
+    assert "<!--" not in page and "/*s" not in page
+    linked = render_page(_SETTING, home='index.html?"')
+    assert '<a href="index.html?&quot;">' in linked
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory) -> Iterator[Any]:
+    """The page in a browser, and what the browser complained of."""
+    browser = find_browser()
+    if browser is None:
+        pytest.skip(NONE)
+    file: Path = tmp_path_factory.mktemp("page") / "page.html"
+    file.write_text(render_page(_SETTING), encoding="utf-8")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = chromium.new_context(offline=True).new_page()
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text))
+        page.goto(file.as_uri())
+        page.wait_for_function("shown !== null")
+        yield page
+        chromium.close()
+    assert complaints == []
+
+
+def _line(page: Any) -> str:
+    return page.locator("#gain .curve").get_attribute("points")
+
+
+def test_page_opens_with_the_setting(opened: Any):
+    shown = opened.evaluate("shown")
+    _agrees(shown, 0.1, 0.999, 0.1)
+    text = opened.inner_text("#readout")
+    assert "199.1" in text and "3.728" in text
+    assert [opened.inner_text(f"#{name}-value") for name in _NAMES] == [
+        *("0.1", "0.999", "0.100")
+    ]
+    assert len(_line(opened).split()) == len(shown["curvature"])
+    assert "NaN" not in opened.content()
+
+
+def test_curves_follow_each_slider(opened: Any):
+    for name in _NAMES:
+        before, line = opened.evaluate("shown"), _line(opened)
+        opened.press(f"#{name}", "ArrowRight")
+        after = opened.evaluate("shown")
+        moved = {
+            key for key in ("learningRate", "b1", "mu") if after[key] > before[key]
+        }
+        assert len(moved) == 1
+        assert after["bound"] != before["bound"] and _line(opened) != line
+        _agrees(after, after["learningRate"], after["b1"], after["mu"])
+
+
+def test_pointer_reads_the_values(opened: Any):
+    opened.hover("#noise", position={"x": 300, "y": 100})
+    words = opened.inner_text("#probe")
+    curvature, tau, gain, noise = map(float, re.findall(r"\d[\de.+-]*\d", words))
+    shown = opened.evaluate("shown")
+    alpha, b1, mu = (shown[name] for name in ("learningRate", "b1", "mu"))
+    assert tau == pytest.approx(alpha * curvature, rel=0.02)
+    found = evaluate(dynamics.gain_factor, tau, b1, mu)
+    assert gain == pytest.approx(float(found), rel=1e-3)
+    found = evaluate(dynamics.variance_limit, tau, b1, mu)
+    assert noise == pytest.approx(float(found), rel=0.02)
+    assert opened.locator(".dot").count() == 2
+
+
+def test_charts_fit_a_phone(opened: Any):
+    opened.set_viewport_size({"width": 360, "height": 700})
+    opened.wait_for_function(
+        "find('gain').querySelector('.frame').width.baseVal.value < 300"
+    )
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 360

@@ -27,8 +27,8 @@ def normalized(pixels: Any) -> np.ndarray:
 def test_images_of_other_colours_are_made_rgb(mode: str, tmp_path: Path):
     file = tmp_path / ("image.jpg" if mode in ("L", "CMYK") else "image.png")
     Image.new("RGB", (9, 8), (255, 255, 255)).convert(mode).save(file)
-    image, label = FolderSplit([str(file)], [5], ["a"] * 6).example(0)
-    assert (image.mode, image.size, label) == ("RGB", (9, 8), 5)
+    image = FolderSplit([str(file)], [0], ["a"]).image(0)
+    assert (image.mode, image.size) == ("RGB", (9, 8))
     assert np.asarray(image).min() == 255
 
 
@@ -54,7 +54,7 @@ def test_training_example_is_pillow_s(tmp_path: Path):
     assert 0 < sum(coins) < 20
 
 
-@pytest.mark.parametrize("shape", [(60, 48), (48, 60), (224, 224), (500, 375)])
+@pytest.mark.parametrize("shape", [(60, 48), (224, 224), (375, 500)])
 def test_evaluation_example_is_pillow_s(shape: tuple[int, int], tmp_path: Path):
     pixels = np.random.default_rng(0).integers(256, size=(*shape, 3), dtype=np.uint8)
     file = tmp_path / "image.png"

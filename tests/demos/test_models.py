@@ -3,7 +3,6 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -16,30 +15,33 @@ from arsg_optax.demos.models import (
 )
 from tests.demos.models import checks
 
-MODELS = [MLP, LogisticRegression, NormalizedMLP]
+
+def count_of(*layers):
+    """Parameters of dense layers `(inputs, outputs)`."""
+    return sum((inputs + 1) * outputs for inputs, outputs in layers)
 
 
-def _made(model, *arguments, **options):
-    """Under jit, which compiles all initial values as one program."""
-    make = nnx.jit(lambda: model(*arguments, **options, rngs=checks.rngs()))
-    return make()
+@pytest.mark.parametrize(
+    "model, count",
+    [
+        (partial(MLP, hidden=(6, 5), classes=3), count_of((15, 6), (6, 5), (5, 3))),
+        (partial(LogisticRegression, classes=7), count_of((15, 7))),
+        (
+            partial(NormalizedMLP, hidden=(6, 5), classes=3),
+            # Matrices without a bias, two numbers per normalized one.
+            15 * 6 + 6 * 5 + 2 * (6 + 5) + count_of((5, 3)),
+        ),
+    ],
+)
+def test_dtypes_and_parameters(model, count):
+    checks.assert_contract(partial(model, (5, 3)), (5, 3), count)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_dtypes(model, dtype):
-    network = _made(model, (5, 3), classes=7, dtype=dtype)
-    scores = network(jnp.ones((2, 5, 3), jnp.float32))
-    assert (scores.shape, scores.dtype) == ((2, 7), dtype)
-    stored = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(network))}
-    assert stored == {jnp.dtype(jnp.float32)}
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_parameter_dtype(model):
-    network = _made(model, (5, 3), param_dtype=jnp.bfloat16)
-    stored = {leaf.dtype for leaf in jax.tree.leaves(nnx.state(network))}
-    assert stored == {jnp.dtype(jnp.bfloat16)}
+def test_the_network_of_the_mnist_experiment():
+    convolutions = (25 * 20 + 20) + (25 * 20 * 50 + 50)
+    norms = 2 * (20 + 50 + 500)
+    dense = count_of((50 * 4 * 4, 500), (500, 10))
+    checks.assert_contract(MnistCNN, (28, 28), convolutions + norms + dense)
 
 
 def test_logistic_regression_starts_at_zero():
@@ -48,26 +50,10 @@ def test_logistic_regression_starts_at_zero():
     assert all(not np.any(leaf) for leaf in leaves)
 
 
-def test_mlp_depth_follows_hidden():
-    network = checks.abstract(partial(MLP, (4, 4), hidden=(6, 5), classes=3))
-    shapes = [layer.kernel.shape for layer in network.layers]
-    assert shapes == [(16, 6), (6, 5), (5, 3)]
-
-
-def test_the_network_of_the_mnist_experiment():
-    network = _made(MnistCNN)
-    scores = nnx.jit(lambda network, images: network(images))(
-        network, jnp.ones((2, 28, 28))
-    )
-    assert scores.shape == (2, 10)
-    counted = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
-    convolutions = (25 * 20 + 20) + (25 * 20 * 50 + 50)
-    dense = (50 * 4 * 4 * 500 + 500) + (500 * 10 + 10)
-    assert counted == convolutions + dense + 2 * (20 + 50 + 500)
-
-
 def test_hidden_matrices_of_the_normalized_mlp_have_no_scale():
-    network = _made(NormalizedMLP, (4, 4), hidden=(6, 5), classes=3)
+    network = checks.randomized(
+        partial(NormalizedMLP, (4, 4), hidden=(6, 5), classes=3)
+    )
     images = jax.random.normal(jax.random.key(0), (7, 4, 4))
     graphdef, state = nnx.split(network)
     params = nnx.to_pure_dict(state)
@@ -76,4 +62,5 @@ def test_hidden_matrices_of_the_normalized_mlp_have_no_scale():
     before = forward(params)
     params["hidden"] = jax.tree.map(lambda kernel: 3.0 * kernel, params["hidden"])
     after = forward(params)
-    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+    # But for the epsilon of layer normalization, 1e-6 of variances of order 0.1.
+    np.testing.assert_allclose(after, before, rtol=1e-3)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from arsg_optax.demos.models.layers import BatchNorm, Conv, max_pool
+from arsg_optax.demos.models.layers import BatchNorm, max_pool
 
 
 class MnistCNN(nnx.Module):
@@ -34,9 +34,9 @@ class MnistCNN(nnx.Module):
         rngs: nnx.Rngs,
     ):
         numbers = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        window = {"kernel_size": (5, 5), "padding": "VALID", "use_bias": True}
+        window = {"kernel_size": (5, 5), "padding": "VALID"}
         self.convolutions = nnx.List(
-            Conv(channels_in, channels_out, **window, **numbers)
+            nnx.Conv(channels_in, channels_out, **window, **numbers)
             for channels_in, channels_out in ((1, 20), (20, 50))
         )
         self.norms = nnx.List(BatchNorm(width, **numbers) for width in (20, 50, 500))

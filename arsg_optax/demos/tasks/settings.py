@@ -1,11 +1,9 @@
 """What an optimizer is given on a task, in epochs of its protocol."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import optax
 
 
@@ -120,15 +118,14 @@ class Drops(NamedTuple):
     after: tuple[float, ...]
     factor: float
 
-    def of(self, rate: Any, clock: Clock) -> Callable[[Any], Any]:
+    def of(self, rate: Any, clock: Clock) -> optax.Schedule:
         """An Optax schedule."""
-        steps = [clock.step(passed) for passed in self.after]
-
-        def schedule(count: Any) -> Any:
-            passed = sum(jnp.asarray(count >= step, jnp.float32) for step in steps)
-            return rate * jnp.power(jnp.float32(self.factor), passed)
-
-        return schedule
+        scales: dict[int, float] = {}
+        for passed in self.after:
+            # In a short run several may fall on one step.
+            step = clock.step(passed)
+            scales[step] = self.factor * scales.get(step, 1.0)
+        return optax.piecewise_constant_schedule(rate, scales)
 
     def __str__(self) -> str:
         times = ", ".join(f"{passed:.4g}" for passed in self.after)
@@ -138,15 +135,9 @@ class Drops(NamedTuple):
 class Cosine(NamedTuple):
     """A step size that falls to zero along half a cosine."""
 
-    def of(self, rate: Any, clock: Clock) -> Callable[[Any], Any]:
+    def of(self, rate: Any, clock: Clock) -> optax.Schedule:
         """An Optax schedule."""
-        steps = clock.epochs * clock.steps_per_epoch
-
-        def schedule(count: Any) -> Any:
-            share = jnp.minimum(count, steps) / jnp.float32(steps)
-            return rate * 0.5 * (1 + jnp.cos(jnp.float32(math.pi) * share))
-
-        return schedule
+        return optax.cosine_decay_schedule(rate, clock.epochs * clock.steps_per_epoch)
 
     def __str__(self) -> str:
         return "cosine to zero"

@@ -6,17 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 Make = Callable[..., nnx.Module]
 Reference = Callable[[np.ndarray, Any, bool], np.ndarray]
-
-
-def parameter_count(make: Make) -> int:
-    """Trained numbers of the network, which is never allocated."""
-    params = nnx.state(abstract(make), nnx.Param)
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def abstract(make: Make, **options: Any) -> Any:
@@ -71,19 +64,18 @@ def assert_follows(
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=limit)
 
 
-def assert_dtypes(make: Make, image: tuple[int, ...]) -> None:
-    """Scores follow `dtype`, parameters `param_dtype`, statistics are float32."""
-    for dtype, param_dtype in (
-        (jnp.float32, jnp.float32),
-        (jnp.bfloat16, jnp.float32),
-        (jnp.bfloat16, jnp.bfloat16),
-    ):
-        model = abstract(make, classes=7, dtype=dtype, param_dtype=param_dtype)
-        images = jax.ShapeDtypeStruct((2, *image), jnp.float32)
-        scores, params, statistics = nnx.eval_shape(_forward, model, images)
-        assert (scores.shape, scores.dtype) == ((2, 7), dtype)
-        assert _dtypes(params) == {jnp.dtype(param_dtype)}
-        assert _dtypes(statistics) == {jnp.dtype(jnp.float32)}
+def assert_contract(make: Make, image: tuple[int, ...], count: int) -> None:
+    """Scores follow `dtype`, `count` parameters `param_dtype`, statistics are float32.
+
+    Nothing is allocated or compiled.
+    """
+    model = abstract(make, dtype=jnp.bfloat16, param_dtype=jnp.float16)
+    images = jax.ShapeDtypeStruct((2, *image), jnp.float32)
+    scores, params, statistics = nnx.eval_shape(_forward, model, images)
+    assert scores.dtype == jnp.bfloat16 and scores.shape[0] == 2
+    assert _dtypes(params) == {jnp.dtype(jnp.float16)}
+    assert _dtypes(statistics) <= {jnp.dtype(jnp.float32)}
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
 
 def assert_small_dense_layer(make: Make) -> None:
@@ -94,38 +86,6 @@ def assert_small_dense_layer(make: Make) -> None:
     # A standard deviation of n normal numbers is uncertain by 1 / sqrt(2 n) of it.
     np.testing.assert_allclose(kernel.std(), 0.01, rtol=4 / np.sqrt(2 * kernel.size))
     np.testing.assert_array_equal(bias, np.zeros_like(bias))
-
-
-def training_losses(
-    make: Make, image: tuple[int, ...], classes: int = 3, steps: int = 20
-) -> list[float]:
-    """Losses before each of some Adam steps on four random images.
-
-    Of `image` a few pixels must be left at the end of the network: normalized over four
-    numbers a channel, a network as deep as MobileNetV2 does not train smoothly.
-    """
-
-    @nnx.jit
-    def start():
-        model = make(classes=classes, rngs=rngs())
-        return model, nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
-
-    images = jax.random.normal(rngs()(), (4, *image))
-    labels = jnp.arange(4) % classes
-
-    @nnx.jit
-    def step(model, optimizer):
-        def loss(model):
-            return optax.softmax_cross_entropy_with_integer_labels(
-                model(images), labels
-            ).mean()
-
-        value, gradients = nnx.value_and_grad(loss)(model)
-        optimizer.update(model, gradients)
-        return value
-
-    model, optimizer = start()
-    return [float(step(model, optimizer)) for _ in range(steps)]
 
 
 def _forward(model: Any, images: jax.Array) -> tuple[jax.Array, Any, Any]:

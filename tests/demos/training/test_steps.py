@@ -11,7 +11,7 @@ from flax import nnx
 
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.models import LSTMLanguageModel
-from arsg_optax.demos.models.layers import BatchNorm, Conv
+from arsg_optax.demos.models.layers import BatchNorm
 from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.tasks import Task
 from arsg_optax.demos.tasks.kinds import Text
@@ -34,7 +34,9 @@ class Network(nnx.Module):
     """A convolution, batch normalization, an average."""
 
     def __init__(self, *, dtype: Any = None, rngs: nnx.Rngs):
-        self.convolution = Conv(1, 4, (3, 3), dtype=dtype, rngs=rngs)
+        self.convolution = nnx.Conv(
+            1, 4, (3, 3), use_bias=False, dtype=dtype, rngs=rngs
+        )
         self.norm = BatchNorm(4, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
