@@ -27,8 +27,8 @@ import tyro
 from arsg_optax.demos.models.convolution import convolve
 from arsg_optax.demos.models.layers import max_pool
 from arsg_optax.demos.models.normalization import normalize
-from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.demos.training.trainer import Trainer
 
 BATCH = 256

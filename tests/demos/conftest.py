@@ -11,9 +11,9 @@ from flax import nnx
 
 from arsg_optax.demos.data import Dataset, Split
 from arsg_optax.demos.models import MLP
-from arsg_optax.demos.results import Row, Run
 from arsg_optax.demos.tasks import TASKS, Task
 from arsg_optax.demos.tasks.kinds import Images
+from arsg_optax.demos.tasks.results import Row, Run
 
 
 @pytest.fixture(autouse=True)

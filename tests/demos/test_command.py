@@ -15,9 +15,9 @@ import pytest
 from arsg_optax.demos import cli
 from arsg_optax.demos.commands import compare as command
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.results import Row
 from arsg_optax.demos.tasks import TASKS, Task
+from arsg_optax.demos.tasks.results import Row
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_directory_that_refuses_files(tmp_path: Path, capsys, monkeypatch):
     def refuse(dir):
         raise PermissionError(f"not in {dir}")
 
-    monkeypatch.setattr("arsg_optax.demos.commands._shared.TemporaryFile", refuse)
+    monkeypatch.setattr("arsg_optax.demos.commands.shared.TemporaryFile", refuse)
     assert cli.main(["compare", "--out", str(tmp_path)]) == 2
     assert "--out" in capsys.readouterr().err
 

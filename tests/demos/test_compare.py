@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from arsg_optax.demos.compare import compare, make_plan
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.results import Outcome
 from arsg_optax.demos.tasks import Task, find_task
+from arsg_optax.demos.tasks.compare import compare, make_plan
+from arsg_optax.demos.tasks.results import Outcome
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 
 def test_every_optimizer_lowers_the_loss(task: Task, dataset: Dataset, recorder):

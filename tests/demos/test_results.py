@@ -5,7 +5,14 @@ import math
 import pytest
 
 from arsg_optax.demos.report.summary import format_loss, summarize
-from arsg_optax.demos.results import Outcome, Row, Run, Target, steps_to, target
+from arsg_optax.demos.tasks.results import (
+    Outcome,
+    Row,
+    Run,
+    Target,
+    steps_to,
+    target,
+)
 
 
 def make_run(

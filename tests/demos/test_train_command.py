@@ -7,8 +7,7 @@ import pytest
 
 from arsg_optax.demos import cli
 from arsg_optax.demos.commands import train as command
-from arsg_optax.demos.tasks import TASKS, Task
-from arsg_optax.demos.training import configuration
+from arsg_optax.demos.tasks import TASKS, Task, configuration
 from tests.demos.quiet import quiet_checkpoints
 
 pytestmark = quiet_checkpoints

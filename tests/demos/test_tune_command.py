@@ -11,12 +11,11 @@ import pytest
 from arsg_optax.demos import cli
 from arsg_optax.demos.commands import tune as command
 from arsg_optax.demos.data import Dataset
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.search import candidates
-from arsg_optax.demos.tasks import Task, find_task
+from arsg_optax.demos.tasks import Task, configuration, find_task
+from arsg_optax.demos.tasks.candidates import candidates
+from arsg_optax.demos.tasks.tune import probe_task, search_task
 from arsg_optax.demos.text import TextSet
-from arsg_optax.demos.training import configuration
-from arsg_optax.demos.tune import probe_task, search_task
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 RATES = [0.01, 0.1]
 

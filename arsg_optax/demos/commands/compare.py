@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from arsg_optax.demos.commands._shared import (
+from arsg_optax.demos.commands.shared import (
     make_console,
     make_directory,
     option,
     read_options,
 )
-from arsg_optax.demos.commands._task_options import (
+from arsg_optax.demos.commands.task_options import (
     BatchSize,
     DataDir,
     Dtype,
@@ -25,19 +25,19 @@ from arsg_optax.demos.commands._task_options import (
     Preset,
     TaskName,
 )
-from arsg_optax.demos.compare import (
+from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.report import write_metrics, write_report
+from arsg_optax.demos.report.progress import LiveProgress
+from arsg_optax.demos.report.terminal import print_table
+from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.tasks.compare import (
     Comparison,
     Plan,
     compare,
     make_plan,
 )
-from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.progress import LiveProgress
-from arsg_optax.demos.report import write_metrics, write_report
-from arsg_optax.demos.report.terminal import print_table
-from arsg_optax.demos.results import Outcome, Run
-from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.tasks.results import Outcome, Run
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
         UsageError: for a request that cannot be run.
         DataError: if the task's data cannot be had.
     """
-    options = read_options(Compare, "compare", arguments)
+    options = read_options(Compare, "arsg compare", arguments)
     if isinstance(options, int):
         return options
     plan = make_plan(

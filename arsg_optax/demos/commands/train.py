@@ -10,13 +10,13 @@ from typing import Annotated
 
 from rich.console import Console
 
-from arsg_optax.demos.commands._shared import (
+from arsg_optax.demos.commands.shared import (
     make_console,
     make_directory,
     option,
     read_options,
 )
-from arsg_optax.demos.commands._task_options import (
+from arsg_optax.demos.commands.task_options import (
     BatchSize,
     DataDir,
     Dtype,
@@ -26,13 +26,13 @@ from arsg_optax.demos.commands._task_options import (
     TaskName,
 )
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.report.summary import format_loss
-from arsg_optax.demos.results import Outcome, Run
+from arsg_optax.demos.report.train_progress import TrainProgress
 from arsg_optax.demos.tasks import TASKS
-from arsg_optax.demos.train_progress import TrainProgress
-from arsg_optax.demos.training.configuration import Configuration
-from arsg_optax.demos.training.run import Result, resume, train
+from arsg_optax.demos.tasks.configuration import Configuration
+from arsg_optax.demos.tasks.results import Outcome, Run
+from arsg_optax.demos.tasks.run import Result, resume, train
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ def run(arguments: Sequence[str]) -> int:
         DataError: if the task's data cannot be had.
         CheckpointError: if a checkpoint cannot be written or none can be read.
     """
-    options = read_options(Train, "train", arguments, description=_described(arguments))
+    options = read_options(
+        Train, "arsg train", arguments, description=_described(arguments)
+    )
     if isinstance(options, int):
         return options
     console = make_console()

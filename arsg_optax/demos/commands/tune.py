@@ -10,13 +10,13 @@ from typing import Annotated
 
 from rich.console import Console
 
-from arsg_optax.demos.commands._shared import (
+from arsg_optax.demos.commands.shared import (
     make_console,
     make_directory,
     option,
     read_options,
 )
-from arsg_optax.demos.commands._task_options import (
+from arsg_optax.demos.commands.task_options import (
     BatchSize,
     DataDir,
     Dtype,
@@ -26,15 +26,15 @@ from arsg_optax.demos.commands._task_options import (
     TaskName,
 )
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.progress import ShareProgress
-from arsg_optax.demos.report.files import write_atomically
+from arsg_optax.demos.files import write_atomically
+from arsg_optax.demos.report.progress import ShareProgress
 from arsg_optax.demos.report.terminal import print_search
-from arsg_optax.demos.search import candidates
 from arsg_optax.demos.tasks import Settings, Setup, Task
+from arsg_optax.demos.tasks.candidates import candidates
+from arsg_optax.demos.tasks.configuration import Configuration
 from arsg_optax.demos.tasks.streams import StreamedImages
-from arsg_optax.demos.training.configuration import Configuration
-from arsg_optax.demos.tune import probe_task, search_task, table_text
+from arsg_optax.demos.tasks.tune import probe_task, search_task, table_text
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.tuning import LearningRateSearch
 
 # Of the loss after a part of the steps, see docs/tuning.md.
@@ -115,7 +115,7 @@ def run(arguments: Sequence[str]) -> int:
         UsageError: for a request that cannot be run.
         DataError: if the task's data cannot be had.
     """
-    options = read_options(Tune, "tune", arguments)
+    options = read_options(Tune, "arsg tune", arguments)
     if isinstance(options, int):
         return options
     configuration = _configuration(options)

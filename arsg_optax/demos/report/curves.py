@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from arsg_optax.demos.compare import Comparison
 from arsg_optax.demos.report.styles import legend_below, style_of
-from arsg_optax.demos.results import Outcome, Row, Run
+from arsg_optax.demos.tasks.compare import Comparison
+from arsg_optax.demos.tasks.results import Outcome, Row, Run
 
 _DPI = 144
 _MARKERS = 6

@@ -2,13 +2,12 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from arsg_optax.demos.compare import Comparison
-from arsg_optax.demos.results import Row, Run
+from arsg_optax.demos.files import write_atomically
+from arsg_optax.demos.tasks.compare import Comparison
+from arsg_optax.demos.tasks.results import Row, Run
 
 
 def write_metrics(directory: Path, runs: Sequence[Run]) -> Path:
@@ -46,18 +45,3 @@ def write_report(directory: Path, comparison: Comparison, command: str) -> list[
         write_atomically(directory / "curves.png", curves),
         write_atomically(directory / "report.html", page.encode()),
     ]
-
-
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Writes a sibling and renames it, so that no reader meets half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes private files; results are as readable as any other file.
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path

@@ -9,10 +9,10 @@ from html import escape
 
 import jax
 
-from arsg_optax.demos.compare import Comparison
 from arsg_optax.demos.report.html import document, plain_table
 from arsg_optax.demos.report.summary import Line, summarize
-from arsg_optax.demos.versions import versions
+from arsg_optax.demos.tasks.compare import Comparison
+from arsg_optax.demos.training.versions import versions
 
 _COLUMNS = (
     ("optimizer", "text"),

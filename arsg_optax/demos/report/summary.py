@@ -3,7 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from arsg_optax.demos.results import Outcome, Row, Run, Target, steps_to, target
+from arsg_optax.demos.tasks.results import (
+    Outcome,
+    Row,
+    Run,
+    Target,
+    steps_to,
+    target,
+)
 
 NEVER = "-"
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arsg_optax.demos.report.summary import Line, summarize
-from arsg_optax.demos.results import Run
+from arsg_optax.demos.tasks.results import Run
 from arsg_optax.tuning import LearningRateSearch
 
 _NARROW = 100

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import Optimizer
 from arsg_optax.demos.tasks.settings import Clock, Constant, Schedule, Settings
+from arsg_optax.demos.training.optimizers import Optimizer
 from arsg_optax.demos.training.problems import Problem
 from arsg_optax.demos.training.sources import Sources
 from arsg_optax.demos.training.trainer import Trainer
@@ -63,7 +63,7 @@ class Task:
         schedule: of the step size, for every optimizer.
         clip: largest global norm of a gradient, None for no limit.
         l2: coefficient of L2 decay, which is added to the gradient.
-        searched: names of those whose step size :mod:`arsg_optax.demos.search` chose.
+        searched: names of those whose step size :mod:`scripts.search` chose.
         protocol_epochs: epochs in which the settings' times count, 0 for `epochs`.
     """
 

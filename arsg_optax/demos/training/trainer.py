@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import optax
 
-from arsg_optax.demos.optimizers import Points
 from arsg_optax.demos.training.advance import make_advance
 from arsg_optax.demos.training.evaluation import Evaluator, PointScores, to_floats
+from arsg_optax.demos.training.optimizers import Points
 from arsg_optax.demos.training.problems import Params, Problem
 from arsg_optax.demos.training.sources import Sources
 from arsg_optax.demos.training.steps import init_state

@@ -3,7 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from arsg_optax.demos.reproduction.experiments.entrants import (
+from arsg_optax.demos.tasks.settings import Settings
+from scripts.reproduction.experiments.entrants import (
     GRID,
     PUBLISHED,
     RECOMMENDED,
@@ -11,10 +12,9 @@ from arsg_optax.demos.reproduction.experiments.entrants import (
     Experiment,
     Size,
 )
-from arsg_optax.demos.reproduction.findings.results import Result
-from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
-from arsg_optax.demos.reproduction.records.trial import Trial
-from arsg_optax.demos.tasks.settings import Settings
+from scripts.reproduction.findings.results import Result
+from scripts.reproduction.records.store import Epoch, Record, Store
+from scripts.reproduction.records.trial import Trial
 
 MACHINE = {"device": "cpu", "jax": "0.10"}
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
-from arsg_optax.demos.reproduction.records.store import Store
-from arsg_optax.demos.reproduction.report.files import contents
-from arsg_optax.demos.reproduction.report.overview import look
-from arsg_optax.demos.reproduction.runs.plan import known_trials
+from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
+from scripts.reproduction.records.store import Store
+from scripts.reproduction.report.files import contents
+from scripts.reproduction.report.overview import look
+from scripts.reproduction.runs.plan import known_trials
 
 ROOT = Path(__file__).parents[3]
 RESULTS = sorted(

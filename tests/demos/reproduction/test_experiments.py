@@ -5,13 +5,14 @@ import dataclasses
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
-from arsg_optax.demos.reproduction.experiments.arsg_paper import ARSG_PAPER
-from arsg_optax.demos.reproduction.experiments.entrants import BUDGET, GRID, PUBLISHED
-from arsg_optax.demos.reproduction.experiments.recipes import find_method
-from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
-from arsg_optax.demos.reproduction.records.trial import decode, encode
-from arsg_optax.demos.reproduction.runs.plan import (
+from arsg_optax.demos.tasks.settings import Constant, Cosine, Drops
+from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
+from scripts.reproduction.experiments.arsg_paper import ARSG_PAPER
+from scripts.reproduction.experiments.entrants import BUDGET, GRID, PUBLISHED
+from scripts.reproduction.experiments.recipes import find_method
+from scripts.reproduction.records.store import Epoch, Record, Store
+from scripts.reproduction.records.trial import decode, encode
+from scripts.reproduction.runs.plan import (
     USUAL_EPOCHS,
     first_trials,
     is_at_edge,
@@ -19,8 +20,7 @@ from arsg_optax.demos.reproduction.runs.plan import (
     make_plan,
     setting_of,
 )
-from arsg_optax.demos.reproduction.runs.runner import chosen_task
-from arsg_optax.demos.tasks.settings import Constant, Cosine, Drops
+from scripts.reproduction.runs.runner import chosen_task
 
 NAMES = (
     "mnist-logreg",

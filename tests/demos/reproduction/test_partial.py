@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from arsg_optax.demos.reproduction.records.partial import Partial
-from arsg_optax.demos.reproduction.records.store import Store
-from arsg_optax.demos.reproduction.records.trial import Trial
-from arsg_optax.demos.reproduction.runs.runner import run_all, train
 from arsg_optax.demos.tasks import find_task
+from scripts.reproduction.records.partial import Partial
+from scripts.reproduction.records.store import Store
+from scripts.reproduction.records.trial import Trial
+from scripts.reproduction.runs.runner import run_all, train
 from tests.demos.reproduction.observers import Told
 
 TRIAL = Trial("digits-mlp", "arsg", 0.002, epochs=4, batch_size=64, examples=256)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import find_optimizer
-from arsg_optax.demos.reproduction.records.store import Store
-from arsg_optax.demos.reproduction.records.trial import Trial
-from arsg_optax.demos.reproduction.runs.runner import run_all, train
 from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.training.optimizers import find_optimizer
+from scripts.reproduction.records.store import Store
+from scripts.reproduction.records.trial import Trial
+from scripts.reproduction.runs.runner import run_all, train
 from tests.demos.reproduction.observers import Told
 from tests.demos.waiting import wait_until
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.reproduction.findings.statistics import (
+from scripts.reproduction.findings.statistics import (
     epochs_to,
     estimate,
     paired,
 )
-from arsg_optax.demos.reproduction.records.store import Epoch, Record
-from arsg_optax.demos.reproduction.records.trial import Trial
-from arsg_optax.demos.reproduction.runs.selection import choosable, choose, reported
+from scripts.reproduction.records.store import Epoch, Record
+from scripts.reproduction.records.trial import Trial
+from scripts.reproduction.runs.selection import choosable, choose, reported
 
 TRIAL = Trial("mnist-logreg", "arsg", 0.01, epochs=1, batch_size=256)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
-from arsg_optax.demos.reproduction.records.trial import Trial, decode, encode
 from arsg_optax.demos.tasks.settings import AtEpoch, Ramp
+from scripts.reproduction.records.store import Epoch, Record, Store
+from scripts.reproduction.records.trial import Trial, decode, encode
 
 TRIAL = Trial(
     "mnist-logreg",
@@ -177,7 +177,7 @@ def test_two_processes_run_nothing_twice(tmp_path):
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from arsg_optax.demos.reproduction.records.store import Store
+from scripts.reproduction.records.store import Store
 from tests.demos.reproduction.test_store import RECORD
 def killed(*args):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from arsg_optax.demos.tasks import TASKS, Task
-from arsg_optax.demos.training import configuration
+from arsg_optax.demos.tasks import TASKS, Task, configuration
 
 
 @pytest.fixture(autouse=True)

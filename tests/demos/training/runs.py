@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from arsg_optax.demos.training.observer import Observer
-from arsg_optax.demos.training.run import Result, train
+from arsg_optax.demos.tasks.observer import Observer
+from arsg_optax.demos.tasks.run import Result, train
 
 
 class Recorder(Observer):

@@ -10,10 +10,10 @@ import pytest
 
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.results import Outcome
 from arsg_optax.demos.tasks import Task
+from arsg_optax.demos.tasks.results import Outcome
+from arsg_optax.demos.tasks.run import resume, train
 from arsg_optax.demos.training.logs import read_metrics
-from arsg_optax.demos.training.run import resume, train
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import Recorder, assert_same
 

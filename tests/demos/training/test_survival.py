@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from arsg_optax.demos.errors import CheckpointError
-from arsg_optax.demos.results import Outcome
+from arsg_optax.demos.tasks.results import Outcome
+from arsg_optax.demos.tasks.run import resume, train
 from arsg_optax.demos.training.logs import read_metrics
-from arsg_optax.demos.training.run import resume, train
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import Recorder, assert_same, interrupted
 from tests.demos.waiting import wait_until
