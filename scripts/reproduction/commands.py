@@ -12,20 +12,19 @@ import tyro
 from rich.console import Console
 
 from arsg_optax.demos.commands.shared import (
+    DataDir,
     make_console,
     make_directory,
     option,
     read_options,
 )
-from arsg_optax.demos.commands.task_options import DataDir
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.tasks.configuration import RunConfig
 from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
 from scripts.reproduction.experiments.entrants import Experiment, Size
-from scripts.reproduction.progress import RunProgress
-from scripts.reproduction.records.store import Store
-from scripts.reproduction.records.trial import Trial
+from scripts.reproduction.progress import ExperimentProgress
 from scripts.reproduction.report.overview import Overview, largest, look, verdicts
 from scripts.reproduction.runs.plan import (
     first_trials,
@@ -34,6 +33,7 @@ from scripts.reproduction.runs.plan import (
 )
 from scripts.reproduction.runs.runner import run_all
 from scripts.reproduction.runs.smoke import generated_data
+from scripts.reproduction.store import Store
 
 RUNS = Path("results/runs")
 PROGRAM = "python -m scripts.reproduction"
@@ -130,11 +130,12 @@ def _run(
     load = _loader(options.data_dir)
     for find in (first_trials, partial(later_trials, store=store)):
         trials = find(experiment, size)
-        with RunProgress(console, "runs", len(trials)) as progress:
+        epochs = sum(trial.epochs or 0 for trial in trials)
+        with ExperimentProgress(console, epochs) as progress:
             run_all(trials, store, load, progress)
 
 
-def _loader(data_dir: Path | None) -> Callable[[Trial], Any]:
+def _loader(data_dir: Path | None) -> Callable[[RunConfig], Any]:
     """Loads a trial's data, each set once."""
 
     @cache

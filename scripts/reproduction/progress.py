@@ -1,51 +1,20 @@
-"""A bar over the runs of an experiment."""
+"""A bar over the runs of an experiment, and a line for each that is finished."""
 
-from rich.text import Text
-
-from arsg_optax.demos.report.progress import BarProgress
-from scripts.reproduction.records.store import Epoch, Record
-from scripts.reproduction.records.trial import Trial
+from arsg_optax.demos.report.progress import RunProgress
+from arsg_optax.demos.tasks.configuration import RunConfig
+from scripts.reproduction.runs.runner import Observer
 
 
-class RunProgress(BarProgress):
-    """A bar over the runs of an experiment, and a line for each that is finished."""
+class ExperimentProgress(RunProgress, Observer):
+    """Also told of runs that need not be done here."""
 
-    def known(self, trial: Trial) -> None:
+    def known(self, config: RunConfig) -> None:
         """Counts a recorded run."""
-        self._progress.advance(self._bar)
+        self._ended += config.epochs or 0
+        self._progress.update(self._bar, completed=self._ended)
 
-    def taken(self, trial: Trial) -> None:
+    def taken(self, config: RunConfig) -> None:
         """Tells of a run that another process does."""
-        self._print(
-            f"{trial.task}, {trial.optimizer}: another process runs {trial.key()}"
+        self.note(
+            f"{config.task}, {config.optimizer}: another process runs {config.key()}"
         )
-
-    def started(self, trial: Trial) -> None:
-        """Shows what is being compiled."""
-        self._progress.update(self._bar, description=f"{trial.optimizer}: compiling")
-
-    def epoch_finished(self, trial: Trial, epoch: Epoch) -> None:
-        """Shows where the run stands."""
-        self._progress.update(
-            self._bar,
-            description=f"{trial.optimizer}: step {epoch.step:,}, train loss "
-            f"{epoch.train_loss:.4f}",
-        )
-
-    def finished(self, record: Record) -> None:
-        """Prints the run's line."""
-        self._progress.advance(self._bar)
-        trial, last = record.trial, record.epochs[-1]
-        settings = (
-            f"{trial.optimizer} {trial.learning_rate:.4g}",
-            trial.settings.described(),
-            f"seed {trial.seed}",
-        )
-        self._print(
-            f"{trial.task}, {', '.join(filter(None, settings))}: {record.outcome}, "
-            f"train loss {last.train_loss:.4f}, "
-            f"test accuracy {last.test_accuracy_x:.2%} ({record.seconds:.1f} s)"
-        )
-
-    def _print(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)

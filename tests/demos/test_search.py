@@ -7,7 +7,8 @@ import pytest
 
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.tasks import TASKS, AtEpoch, Task, candidates
-from arsg_optax.demos.tasks.compare import compare, make_plan
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.run import load, run
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.demos.training.sources import shuffle_key
 from scripts import search
@@ -50,14 +51,15 @@ def test_grid():
     assert all(len(candidates.candidates(name)) == 9 for name in OPTIMIZERS)
 
 
-def test_scores_equal_single_runs(task: Task, dataset: Dataset, recorder):
+def test_scores_equal_single_runs(tiny_task: Task, dataset: Dataset):
+    task = tiny_task
     part = candidates.split(dataset)
     scores = search.make_scores(task, "rsg", part, seeds=2)([0.1, 1.0])
     singly = []
     for seed in range(2):
-        plan = make_plan(task, ["rsg"], learning_rates={"rsg": 1.0}, seed=seed)
-        (run,) = compare(plan, part, recorder).runs
-        singly.append(run.rows[-1].test_loss_x)
+        config = RunConfig(task="tiny", optimizer="rsg", learning_rate=1.0, seed=seed)
+        record = run(config, material=load(config, data=part))
+        singly.append(record.epochs[-1].test_loss_x)
     mean, spread = scores[1.0]
     np.testing.assert_allclose(mean, np.mean(singly), rtol=1e-4)
     np.testing.assert_allclose(spread, np.std(singly), rtol=1e-2, atol=1e-5)

@@ -11,7 +11,7 @@ import pytest
 from arsg_optax.demos import cli
 from arsg_optax.demos.commands import tune as command
 from arsg_optax.demos.data import Dataset
-from arsg_optax.demos.tasks import Task, configuration, find_task
+from arsg_optax.demos.tasks import Task, find_task
 from arsg_optax.demos.tasks.candidates import candidates
 from arsg_optax.demos.tasks.tune import probe_task, search_task
 from arsg_optax.demos.text import TextSet
@@ -21,9 +21,8 @@ RATES = [0.01, 0.1]
 
 
 @pytest.fixture
-def tiny(task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def tiny(tiny_task: Task, tmp_path: Path) -> Path:
     """Makes the tiny task known as `digits-mlp`, and gives a directory."""
-    monkeypatch.setattr(configuration, "find_task", lambda name: task)
     return tmp_path / "run"
 
 

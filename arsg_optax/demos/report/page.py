@@ -10,8 +10,8 @@ from html import escape
 import jax
 
 from arsg_optax.demos.report.html import document, plain_table
-from arsg_optax.demos.report.summary import Line, summarize
-from arsg_optax.demos.tasks.compare import Comparison
+from arsg_optax.demos.report.summary import Line, method_of, ranked, summarize
+from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.demos.training.versions import versions
 
 _COLUMNS = (
@@ -40,29 +40,30 @@ Seconds are training and evaluation on this machine, without compilation.</p>
 """
 
 
-def render_html(comparison: Comparison, curves: bytes, command: str) -> str:
+def render_html(records: Sequence[RunRecord], curves: bytes, command: str) -> str:
     """The page as text.
 
     Args:
-        comparison: finished or interrupted.
+        records: of one task, at least one.
         curves: a PNG image, embedded as a data URI.
         command: the command line that reproduces the comparison.
     """
-    plan = comparison.plan
-    title = f"{plan.task.name}: {len(plan.settings)} optimizers compared"
+    config = records[0].config
+    task = config.chosen_task()
+    title = f"{task.name}: {len(records)} optimizers compared"
     image = base64.b64encode(curves).decode()
-    lines, note = summarize(comparison.runs)
-    ours = {run.optimizer for run in comparison.runs if not run.baseline}
+    lines, note = summarize(records)
+    ours = {r.config.optimizer for r in records if not method_of(r).baseline}
     stopped = (
         "<p><strong>Interrupted: the results so far.</strong></p>"
-        if comparison.interrupted
+        if any(each.outcome == Outcome.INTERRUPTED for each in records)
         else ""
     )
     return document(
         title,
         f"""<h1>{escape(title)}</h1>
-<p>{escape(plan.task.summary)}. {plan.task.epochs} epochs, batch size
-{plan.task.batch_size}, seed {plan.seed}: the same initial weights and the same order
+<p>{escape(task.summary)}. {task.epochs} epochs, batch size
+{task.batch_size}, seed {config.seed}: the same initial weights and the same order
 of images for every optimizer.</p>
 {stopped}
 <h2>Results</h2>
@@ -70,10 +71,10 @@ of images for every optimizer.</p>
 <p class="note">{escape(note)}</p>
 {_EXPLANATION}
 <h2>Curves</h2>
-<img alt="Training loss and test accuracy of each optimizer against steps"
+<img alt="Losses and test accuracy of each optimizer against steps"
 src="data:image/png;base64,{image}">
 <h2>Settings</h2>
-<div class="wide">{_settings_table(comparison)}</div>
+<div class="wide">{_settings_table(records)}</div>
 <p class="note">What is not named is at the function's default.</p>
 <h2>How it was run</h2>
 <p><code>{escape(command)}</code></p>
@@ -102,16 +103,16 @@ def _row(cells: Iterable[str], kind: str) -> str:
     return f'<tr class="{kind.strip()}">{content}</tr>'
 
 
-def _settings_table(comparison: Comparison) -> str:
+def _settings_table(records: Sequence[RunRecord]) -> str:
     head = ("optimizer", "learning rate", "other settings", "compile seconds")
     body = [
         (
-            run.optimizer,
-            f"{run.learning_rate:.6g}",
-            run.options or "defaults",
-            f"{run.compile_seconds:.1f}",
+            record.config.optimizer,
+            f"{record.config.learning_rate:.6g}",
+            record.config.settings.described() or "defaults",
+            f"{record.compile_seconds:.1f}",
         )
-        for run in comparison.runs
+        for record in ranked(records)
     ]
     return plain_table(body, head)
 

@@ -1,6 +1,6 @@
-"""Live progress in the terminal: a bar, and of a comparison what it shows."""
+"""Live progress in the terminal: bars, and a line for what is finished."""
 
-from collections.abc import Sequence
+import time
 from types import TracebackType
 from typing import Self
 
@@ -15,11 +15,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from arsg_optax.demos.report.summary import describe_progress
-from arsg_optax.demos.tasks.results import Row, Run
+from arsg_optax.demos.report.summary import describe, format_loss
+from arsg_optax.demos.tasks.callbacks import Callbacks
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from arsg_optax.demos.training.trainer import Trainer
+
+_QUIET_SECONDS = 30.0
 
 
-class BarProgress:
+class BarProgress(Callbacks):
     """A bar that shows while a `with` block runs; nothing without a terminal.
 
     Args:
@@ -33,6 +37,7 @@ class BarProgress:
         self, console: Console, unit: str, total: int | None, description: str = ""
     ):
         self._console = console
+        self._last_line = time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -60,6 +65,11 @@ class BarProgress:
     ) -> None:
         self._progress.stop()
 
+    def note(self, text: str) -> None:
+        """Prints a line."""
+        self._last_line = time.monotonic()
+        self._console.print(Text(text), soft_wrap=True)
+
 
 class ShareProgress(BarProgress):
     """A bar over the share of a work that is done.
@@ -77,44 +87,89 @@ class ShareProgress(BarProgress):
         self._progress.update(self._bar, completed=int(100 * share))
 
 
-class LiveProgress(BarProgress):
-    """A bar over all epochs of all optimizers, and a line for each finished one.
+class StepProgress(BarProgress):
+    """Of one run: a bar over all steps, and a line an epoch.
+
+    Without a terminal there is no bar, but a line every half minute.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console):
+        super().__init__(console, "steps", None, "compiling")
+
+    def compiled(self, record: RunRecord, total: int) -> None:
+        """Prints the time, and sets the bar's length."""
+        self.note(f"compiled in {record.compile_seconds:.1f} s")
+        done = record.trainer.total_steps if record.trainer else 0
+        self._progress.update(self._bar, total=total, completed=done)
+
+    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
+        """Moves the bar."""
+        speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{1 / rate:.2f} s/step"
+        text = f"epoch {trainer.epoch}: loss {format_loss(loss)}"
+        self._progress.update(
+            self._bar, completed=trainer.total_steps, description=text, rate=speed
+        )
+        quiet = time.monotonic() - self._last_line
+        if not self._console.is_terminal and quiet > _QUIET_SECONDS:
+            steps = f"step {trainer.step} of {trainer.steps_per_epoch}"
+            self.note(f"{text}, {steps}, {speed}")
+
+    def evaluating(self, trainer: Trainer) -> None:
+        """Says so."""
+        self._progress.update(self._bar, description=f"epoch {trainer.epoch}: scores")
+
+    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
+        """Prints the epoch's line."""
+        self.note(
+            f"epoch {len(record.epochs)}: mean minibatch loss "
+            f"{format_loss(epoch.train_loss)}, {describe(record, epoch)} "
+            f"({record.seconds:.1f} s)"
+        )
+
+
+class RunProgress(BarProgress):
+    """Of several runs: a bar over their epochs, and a line for each finished one.
 
     Without a terminal only the lines are printed, so that a log stays readable.
 
     Args:
         console: where to.
-        names: the optimizers, in their order.
-        epochs: of each.
+        epochs: of all runs.
     """
 
-    def __init__(self, console: Console, names: Sequence[str], epochs: int):
-        super().__init__(console, "epochs", len(names) * epochs)
-        self._epochs = epochs
-        self._width = max(map(len, names))
+    def __init__(self, console: Console, epochs: int):
+        super().__init__(console, "epochs", epochs)
         self._ended = 0
 
-    def run_started(self, run: Run) -> None:
+    def started(self, record: RunRecord) -> None:
         """Shows that the optimizer's function is being compiled."""
-        self._progress.update(self._bar, description=f"{run.optimizer}: compiling")
+        name = record.config.optimizer
+        self._progress.update(self._bar, description=f"{name}: compiling")
 
-    def epoch_finished(self, run: Run, row: Row) -> None:
+    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
         """Moves the bar."""
         self._progress.update(
             self._bar,
-            completed=self._ended + row.epoch,
-            description=f"{run.optimizer}: {describe_progress(row)}",
-            rate=f"{row.step / row.seconds:,.0f} steps/s",
+            completed=self._ended + len(record.epochs),
+            description=f"{record.config.optimizer}: {describe(record, epoch)}",
+            rate=f"{epoch.step / max(record.seconds, 1e-9):,.0f} steps/s",
         )
 
-    def run_finished(self, run: Run) -> None:
+    def finished(self, record: RunRecord) -> None:
         """Prints the run's line."""
-        self._ended += self._epochs
+        self._ended += record.config.epochs or 0
         self._progress.update(self._bar, completed=self._ended)
-        result = describe_progress(run.rows[-1])
-        self._console.print(
-            Text(
-                f"{run.optimizer:{self._width}}  {run.status()}: {result} "
-                f"({run.seconds:.1f} s, compiled in {run.compile_seconds:.1f} s)"
-            )
+        result = describe(record, record.epochs[-1]) if record.epochs else "no epoch"
+        config = record.config
+        settings = (
+            f"{config.optimizer} {config.learning_rate:.4g}",
+            config.settings.described(),
+            f"seed {config.seed}" if config.seed else "",
+        )
+        self.note(
+            f"{', '.join(filter(None, settings))}: {record.status()}, {result} "
+            f"({record.seconds:.1f} s, compiled in {record.compile_seconds:.1f} s)"
         )

@@ -7,21 +7,21 @@ from rich.table import Table
 from rich.text import Text
 
 from arsg_optax.demos.report.summary import Line, summarize
-from arsg_optax.demos.tasks.results import Run
+from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.tuning import LearningRateSearch
 
 _NARROW = 100
 
 
-def print_table(console: Console, title: str, runs: Sequence[Run]) -> None:
+def print_table(console: Console, title: str, records: Sequence[RunRecord]) -> None:
     """Prints the table and what its steps are counted to.
 
     Args:
         console: below 100 columns the learning rates are left out.
         title: above the table.
-        runs: finished, diverged or interrupted.
+        records: finished, diverged or interrupted.
     """
-    lines, note = summarize(runs)
+    lines, note = summarize(records)
     wide = console.width >= _NARROW
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("optimizer", no_wrap=True)
@@ -42,9 +42,10 @@ def print_table(console: Console, title: str, runs: Sequence[Run]) -> None:
     for line in lines:
         table.add_row(*_cells(line, wide))
     console.print(table)
-    for run in runs:
-        if run.status() != "finished":
-            console.print(Text(f"{run.optimizer}: {run.status()}", style="bold red"))
+    for record in records:
+        if record.outcome != Outcome.FINISHED:
+            problem = f"{record.config.optimizer}: {record.status()}"
+            console.print(Text(problem, style="bold red"))
     console.print(Text(note, style="dim"))
     console.print(
         Text(

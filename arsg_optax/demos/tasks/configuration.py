@@ -1,129 +1,285 @@
-"""What decides a run's numbers, checked, and kept beside its results."""
+"""What decides a run's numbers: one configuration for all commands and all records."""
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Self, get_args, get_type_hints
 
-from arsg_optax.demos.errors import UsageError
+import tyro
+
+from arsg_optax.demos.errors import UsageError, find_named
 from arsg_optax.demos.tasks import Settings, Task, find_task
+from arsg_optax.demos.tasks.settings import AtEpoch, Constant, Cosine, Option, Ramp
 from arsg_optax.demos.tasks.streams import StreamedImages
 from arsg_optax.demos.tasks.task import DTYPES
-from arsg_optax.demos.training.optimizers import find_optimizer
+from arsg_optax.demos.training.optimizers import OPTIMIZERS, Optimizer
 
-CONFIGURATION = "config.json"
+# The preset of a run whose step size and options stand in the configuration itself.
+NO_PRESET = "none"
+_SCHEDULES = {"cosine": Cosine(), "constant": Constant()}
+SCHEDULES = ("task", *_SCHEDULES)
+
+# Changed when the same configuration would give other numbers than before.
+_PROTOCOL = 1
+# What the first records were named after; all else is left out of a key while it has
+# its default, so that keys stay.
+_IN_EVERY_KEY = (
+    "task",
+    "optimizer",
+    "learning_rate",
+    "epochs",
+    "batch_size",
+    "options",
+    "seed",
+    "examples",
+    "schedule",
+    "held_out",
+    "dtype",
+    "generated",
+)
+# What changes no number.
+_IN_NO_KEY = ("preset", "checkpoint_every", "save_seconds", "keep", "workers")
+
+# Set by files and by Python, never by an option of that name.
+_Hidden = (tyro.conf.Fixed, tyro.conf.Suppress)
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """A run. Two runs of one configuration on one machine give the same bits.
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """A task and how much of it: what all commands that train have in common.
 
     Attributes:
-        task: name.
-        optimizer: name.
-        preset: name of the settings, None for the task's default.
-        epochs: passes over the training set, None for the protocol's; times in the
-            settings stretch or shrink with it.
-        batch_size: examples a step, None for the protocol's.
-        learning_rate: in the sense of the optimizer's own function, None for the
-            preset's.
-        seed: of initial values, order, crops, flips and dropout; from 0 to 2**32 - 1.
-        dtype: of the network's computation, float32 or bfloat16; parameters stay
-            float32.
-        examples: train on the first so many only, None for all.
-        steps: end after so many steps in all, None for the epochs' own.
-        checkpoint_every: steps between checkpoints within an epoch, None for the
-            ends of epochs only.
-        keep: newest checkpoints that are kept.
-        workers: processes that read images of a stream, 0 for threads, None for half
-            of the cores; it changes no number.
+        task: What to train, by name.
+        preset: The protocol's settings: fast (eps 1e-8) or fine (eps 1e-3, larger
+            steps), where the task has both (None: the task's first).
+        epochs: Passes over the training set (None: the protocol's). The epochs at
+            which the protocol decays or boosts stretch or shrink with it.
+        batch_size: Examples a step (None: the protocol's); for text, rows.
+        schedule: Of the step size: the task's, cosine to zero, or constant.
+        l2: Coefficient of L2 decay in the gradient (None: the task's).
+        seed: Of initial weights, order, crops, flips and dropout; 0 to 2**32 - 1.
+        dtype: Of the network's computation, float32 or bfloat16; parameters and
+            optimizer state are float32.
+        examples: Train on the first N examples (None: all); for text, tokens.
     """
 
     task: str = "digits-mlp"
-    optimizer: str = "arsg"
     preset: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
-    learning_rate: float | None = None
+    schedule: str = "task"
+    l2: float | None = None
     seed: int = 0
     dtype: str = "float32"
     examples: int | None = None
-    steps: int | None = None
-    checkpoint_every: int | None = None
-    keep: int = 3
-    workers: int | None = None
 
     def check(self) -> None:
         """Raises `UsageError` for whatever can be told without the data."""
-        for name in ("examples", "steps", "checkpoint_every", "keep"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
-        if self.workers is not None and self.workers < 0:
-            raise UsageError(f"workers must be at least 0, got {self.workers}")
-        check_seed(self.seed)
-        check_dtype(self.dtype)
-        self.chosen_settings(self.chosen_task())
+        for name in ("epochs", "batch_size", "examples"):
+            self._at_least(name, 1)
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(
+                f"seed must be at least 0 and below 2**32, got {self.seed}"
+            )
+        for name, known in (("dtype", DTYPES), ("schedule", SCHEDULES)):
+            if (value := getattr(self, name)) not in known:
+                raise UsageError(
+                    f"{name} must be one of {', '.join(known)}, got {value!r}"
+                )
+        self.chosen_task()
 
     def chosen_task(self) -> Task:
-        """The task, resized."""
+        """The task, with its length, batch size, schedule and decay."""
         task = find_task(self.task).resized(self.epochs, self.batch_size)
+        return replace(
+            task,
+            schedule=_SCHEDULES.get(self.schedule, task.schedule),
+            l2=task.l2 if self.l2 is None else self.l2,
+        )
+
+    def _at_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value is not None and value < least:
+            raise UsageError(f"{name} must be at least {least}, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(TaskConfig):
+    """A run. Two runs of one configuration on one machine give the same bits.
+
+    Attributes:
+        optimizer: With what, by name.
+        learning_rate: Step size, in the sense of the optimizer's own function (None:
+            the preset's).
+        options: The optimizer's other keyword arguments, beside the preset's.
+        held_out: Keep a fifth of the training images back, and report on them in
+            place of the test set, which then is not read.
+        generated: Whether the data are noise made on the spot, a smoke test.
+        steps: End after N steps in all, evaluated (None: whole epochs).
+        checkpoint_every: Steps between checkpoints in an epoch (None: at the ends of
+            epochs only, as `save_seconds` says).
+        save_seconds: Seconds between the checkpoints at the ends of epochs; the last
+            state is always kept.
+        keep: Newest checkpoints to keep.
+        workers: Processes that read and decode streamed images; 0: threads (None: half
+            of the cores).
+    """
+
+    optimizer: str = "arsg"
+    learning_rate: float | None = None
+    options: Annotated[Mapping[str, Option], *_Hidden] = field(default_factory=dict)
+    held_out: bool = False
+    generated: Annotated[bool, *_Hidden] = False
+    steps: int | None = None
+    checkpoint_every: int | None = None
+    save_seconds: float = 30.0
+    keep: int = 3
+    workers: int | None = None
+
+    def check(self, known: Mapping[str, Optimizer] = OPTIMIZERS) -> None:
+        """Raises `UsageError` for whatever can be told without the data.
+
+        Args:
+            known: the optimizers that there are.
+        """
+        super().check()
+        for name in ("steps", "checkpoint_every", "keep"):
+            self._at_least(name, 1)
+        self._at_least("workers", 0)
+        find_named(known, "optimizer", self.optimizer).check(self.options)
+        self.chosen_settings()
+
+    def chosen_task(self) -> Task:
+        """The task, with this run's changes."""
+        task = super().chosen_task()
         if self.workers is not None and isinstance(task.kind, StreamedImages):
             return replace(task, kind=task.kind._replace(workers=self.workers))
         return task
 
-    def chosen_settings(self, task: Task) -> Settings:
-        """The preset's settings, with the step size of this run.
+    def chosen_settings(self) -> Settings:
+        """The preset's settings, with the step size and the options of this run.
 
         Raises:
-            UsageError: for an unknown optimizer or preset, a step size that is not
-                positive and finite, or none at all.
+            UsageError: for an unknown preset, a step size that is not positive and
+                finite, or none at all.
         """
-        find_optimizer(self.optimizer)
-        preset = task.preset(self.preset)
-        rate = self.learning_rate
-        if rate is not None and not 0 < rate < float("inf"):
-            raise UsageError(f"learning_rate must be positive and finite, got {rate}")
-        if self.optimizer in preset:
-            found = preset[self.optimizer]
-            return found if rate is None else Settings(rate, found.options)
+        task = find_task(self.task)
+        preset = {} if self.preset == NO_PRESET else task.preset(self.preset)
+        found = preset.get(self.optimizer)
+        rate, options = self.learning_rate, {} if found is None else found.options
+        if rate is None and found is not None:
+            rate = found.learning_rate
         if rate is None:
             raise UsageError(
                 f"{task.name} has no step size for {self.optimizer!r}: give "
                 f"learning_rate, or one of the optimizers {', '.join(preset)}"
             )
-        return Settings(rate)
+        if not 0 < rate < float("inf"):
+            raise UsageError(
+                f"learning_rate of {self.optimizer!r} must be positive and finite, "
+                f"got {rate}"
+            )
+        return Settings(float(rate), {**options, **self.options})
 
-    def write(self, directory: Path) -> None:
-        """Keeps the configuration with the run."""
-        text = json.dumps(asdict(self), indent=2) + "\n"
-        (directory / CONFIGURATION).write_text(text)
+    def resolved(self) -> Self:
+        """The same run with nothing left to the task's presets and defaults."""
+        task, settings = self.chosen_task(), self.chosen_settings()
+        return replace(
+            self,
+            preset=NO_PRESET,
+            epochs=task.epochs,
+            batch_size=task.batch_size,
+            learning_rate=settings.learning_rate,
+            options=settings.options,
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """What the optimizer is given, by a configuration that is resolved."""
+        return Settings(self.learning_rate or 0.0, self.options)
+
+    def holding_out(self) -> Self:
+        """The same on a part of the training set, evaluated on the rest of it."""
+        return replace(self, held_out=True)
+
+    def key(self) -> str:
+        """Twenty hexadecimal digits that only runs with the same numbers share."""
+        plain, defaults = encode(self.resolved()), encode(RunConfig())
+        held = {
+            name: value
+            for name, value in plain.items()
+            if name in _IN_EVERY_KEY
+            or (name not in _IN_NO_KEY and value != defaults[name])
+        }
+        text = json.dumps([_PROTOCOL, held], sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def read_configuration(directory: Path) -> Configuration:
-    """The configuration of a run in a directory.
+def encode(config: RunConfig) -> dict[str, Any]:
+    """The configuration as JSON writes it."""
+    plain = {each.name: getattr(config, each.name) for each in fields(RunConfig)}
+    return {**plain, "options": {k: _plain(v) for k, v in config.options.items()}}
+
+
+def decode(held: Any) -> RunConfig:
+    """The configuration that :func:`encode` wrote, or a part of one.
+
+    Raises:
+        UsageError: for a name that is unknown or a value of another type.
+    """
+    if not isinstance(held, dict):
+        raise UsageError(f"a configuration must be a table of names, got {held!r:.80}")
+    hints = get_type_hints(RunConfig)
+    for name, value in held.items():
+        kind = find_named(hints, "field of a configuration", name)
+        if name != "options" and not _is_a(value, kind):
+            raise UsageError(f"{name} must be {kind}, got {value!r:.80}")
+    try:
+        options = {k: _option(v) for k, v in held.get("options", {}).items()}
+        return RunConfig(**{**held, "options": options})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"options must be numbers, ramps or epochs by name, got "
+            f"{held['options']!r:.80}"
+        ) from error
+
+
+def read_config(path: Path) -> RunConfig:
+    """The configuration of a TOML or JSON file.
 
     Raises:
         UsageError: if there is none that can be read.
     """
-    path = directory / CONFIGURATION
     try:
-        held = json.loads(path.read_text())
-        known = {field.name for field in fields(Configuration)}
-        return Configuration(**{k: v for k, v in held.items() if k in known})
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UsageError(
-            f"resume must name the directory of a run, with {CONFIGURATION} in it; "
-            f"got {directory} ({error})"
-        ) from error
+        text = path.read_text()
+        held = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        return decode(held)
+    # A UsageError of `decode` is a ValueError, too.
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} holds no configuration of a run: {error}") from error
 
 
-def check_seed(seed: int) -> None:
-    """Raises `UsageError` for a seed out of range."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"seed must be at least 0 and below 2**32, got {seed}")
+def _is_a(value: Any, kind: Any) -> bool:
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
 
 
-def check_dtype(dtype: str) -> None:
-    """Raises `UsageError` for a dtype that is not offered; it lists those that are."""
-    if dtype not in DTYPES:
-        raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+def _plain(option: Option) -> Any:
+    if isinstance(option, Ramp | AtEpoch):
+        return {type(option).__name__: asdict(option)}
+    return option
+
+
+def _option(held: Any) -> Option:
+    if isinstance(held, dict):
+        ((kind, values),) = held.items()
+        return {"Ramp": Ramp, "AtEpoch": AtEpoch}[kind](**values)
+    if not isinstance(held, int | float):
+        raise ValueError(held)
+    return held

@@ -73,6 +73,9 @@ class AtEpoch:
         return f"epoch {self.epoch}"
 
 
+Option = float | int | Ramp | AtEpoch
+
+
 @dataclass(frozen=True)
 class Settings:
     """What an optimizer is given on a task.
@@ -83,7 +86,7 @@ class Settings:
     """
 
     learning_rate: float
-    options: Mapping[str, float | int | Ramp | AtEpoch] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     def described(self) -> str:
         """The options, readable."""

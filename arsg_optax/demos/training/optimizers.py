@@ -5,7 +5,8 @@ Every entry takes its learning rate as the function that it names does: `sgd` is
 of gradients, and `rsg` takes the step times their *mean*.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import optax
 import optax.contrib
 
 import arsg_optax
-from arsg_optax.demos.errors import find_named
+from arsg_optax.demos.errors import UsageError, find_named
 
 Params = Any
 Held = Any  # what the training loop keeps: the parameters, or lookahead's pair of them
@@ -88,6 +89,19 @@ class Optimizer:
     points: Points = HELD
     baseline: bool = True
     needs_rank: int = 0
+
+    def check(self, options: Iterable[str]) -> None:
+        """Raises `UsageError` if it has no keyword argument of a name."""
+        parameters = inspect.signature(self.make).parameters.values()
+        if any(each.kind is each.VAR_KEYWORD for each in parameters):
+            return
+        known = [each.name for each in parameters if each.name != "learning_rate"]
+        for name in options:
+            if name not in known:
+                raise UsageError(
+                    f"{self.name} has no hyper-parameter {name!r}; it has "
+                    f"{', '.join(known)}"
+                )
 
     def applies(self, params: Params) -> bool:
         """Whether the optimizer is meant for these parameters."""

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from arsg_optax.demos.training.advance import make_advance
-from arsg_optax.demos.training.evaluation import Evaluator, PointScores, to_floats
+from arsg_optax.demos.training.evaluation import Evaluator
 from arsg_optax.demos.training.optimizers import Points
 from arsg_optax.demos.training.problems import Params, Problem
 from arsg_optax.demos.training.sources import Sources
@@ -94,19 +94,6 @@ class Trainer:
         self._seconds_a_step = (time.perf_counter() - began) / (last - start)
         self.step = last
         return losses
-
-    def run_epoch(self) -> PointScores:
-        """Takes the rest of the epoch's steps and evaluates.
-
-        A loss that is not finite ends the steps.
-
-        Returns:
-            Scores as Python floats.
-        """
-        finite = True
-        while finite and self.step < self.steps_per_epoch:
-            finite = bool(np.isfinite(self.run_chunk()).all())
-        return to_floats(self.evaluator(self.state))
 
     def mean_loss(self) -> float:
         """Mean of the minibatch losses of the epoch so far."""

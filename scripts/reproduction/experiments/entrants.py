@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.tasks.configuration import NO_PRESET, RunConfig
 from arsg_optax.demos.tasks.settings import Settings
-from scripts.reproduction.records.trial import Trial
 
 # Where a setting comes from: the paper's authors chose it; training loss chooses it
 # from the paper's grid (or held-out accuracy, see `Entrant.held_out`); the method's own
@@ -117,14 +117,15 @@ class Experiment(NamedTuple):
 
     def trial(
         self, entrant: Entrant, settings: Settings, size: Size, seed: int
-    ) -> Trial:
+    ) -> RunConfig:
         """One run of one method, to be reported."""
         name = entrant.task or self.task
         task = find_task(name)
-        return Trial(
-            name,
-            entrant.optimizer,
-            settings.learning_rate,
+        return RunConfig(
+            task=name,
+            optimizer=entrant.optimizer,
+            preset=NO_PRESET,
+            learning_rate=settings.learning_rate,
             epochs=size.epochs or task.epochs,
             batch_size=size.batch_size or task.batch_size,
             options=settings.options,
@@ -135,7 +136,7 @@ class Experiment(NamedTuple):
             l2=0.0 if entrant.own_decay and task.l2 else None,
         )
 
-    def candidates(self, entrant: Entrant, kind: str, size: Size) -> list[Trial]:
+    def candidates(self, entrant: Entrant, kind: str, size: Size) -> list[RunConfig]:
         """What a choice of that kind is made from, by seed 0; none without a search."""
         settings = entrant.searched.get(kind, ()) if size.searches else ()
         trials = [self.trial(entrant, each, size, 0) for each in settings]
@@ -143,7 +144,7 @@ class Experiment(NamedTuple):
 
     def repeated(
         self, entrant: Entrant, settings: Settings, kind: str, size: Size
-    ) -> list[Trial]:
+    ) -> list[RunConfig]:
         """All seeds of one setting, to be reported.
 
         Seed 0 chose among candidates, so that it is not reported of what was chosen.

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from arsg_optax.demos.tasks.records import Epoch
 from scripts.reproduction.findings.results import (
     Result,
     best_accuracy_x,
@@ -20,7 +21,6 @@ from scripts.reproduction.findings.results import (
     passage,
 )
 from scripts.reproduction.findings.statistics import Estimate, paired
-from scripts.reproduction.records.store import Epoch
 
 REPRODUCED, PARTLY, NOT, NOT_RUN = VERDICTS = (
     "reproduced",

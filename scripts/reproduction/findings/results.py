@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from scripts.reproduction.experiments.entrants import Experiment, Size
 from scripts.reproduction.experiments.recipes import find_method
 from scripts.reproduction.findings.statistics import (
@@ -11,14 +13,13 @@ from scripts.reproduction.findings.statistics import (
     epochs_to,
     paired,
 )
-from scripts.reproduction.records.store import Epoch, Record, Store
-from scripts.reproduction.records.trial import Trial
 from scripts.reproduction.runs.plan import (
     is_at_edge,
     kinds_of,
     reported_trials,
 )
 from scripts.reproduction.runs.selection import reported
+from scripts.reproduction.store import Store
 
 
 class Result(NamedTuple):
@@ -27,7 +28,7 @@ class Result(NamedTuple):
     Attributes:
         label: of the method.
         kind: where the setting comes from.
-        trial: one of its runs.
+        config: of one of its runs.
         edge: whether its step is the smallest or largest of the candidates.
         runs: how many it has, recorded or not.
         records: those that are, by seed.
@@ -35,20 +36,20 @@ class Result(NamedTuple):
 
     label: str
     kind: str
-    trial: Trial
+    config: RunConfig
     edge: bool
     runs: int
-    records: Mapping[int, Record]
+    records: Mapping[int, RunRecord]
 
     @property
     def ours(self) -> bool:
         """Whether the method is this package's."""
-        return not find_method(self.trial.optimizer).baseline
+        return not find_method(self.config.optimizer).baseline
 
     @property
     def has_own_point(self) -> bool:
         """Whether it is evaluated elsewhere than where gradients are taken."""
-        return find_method(self.trial.optimizer).points.own_point is not None
+        return find_method(self.config.optimizer).points.own_point is not None
 
     @property
     def complete(self) -> bool:
@@ -70,7 +71,7 @@ class Result(NamedTuple):
         return text + (f", {missing} not run" if missing else "")
 
     @property
-    def finished(self) -> Mapping[int, Record]:
+    def finished(self) -> Mapping[int, RunRecord]:
         """The records of runs that did not diverge, by seed."""
         return {s: r for s, r in self.records.items() if r.outcome == "finished"}
 
@@ -135,7 +136,7 @@ def find_results(experiment: Experiment, size: Size, store: Store) -> list[Resul
             trials = reported_trials(experiment, entrant, kind, size, store)
             records = reported(filter(None, map(store.find, trials)))
             if records:
-                by_seed = {record.trial.seed: record for record in records}
+                by_seed = {record.config.seed: record for record in records}
                 edge = is_at_edge(entrant, kind, trials[0].settings)
                 found.append(
                     Result(entrant.label, kind, trials[0], edge, len(trials), by_seed)
@@ -171,8 +172,8 @@ def passage(ours: Result, theirs: Result) -> Passage:
     seeds = [seed for seed in ours.records if seed in theirs.finished]
     targets = {seed: final_loss(theirs.finished[seed].epochs) for seed in seeds}
 
-    def reached(record: Record) -> float:
-        target = targets[record.trial.seed]
+    def reached(record: RunRecord) -> float:
+        target = targets[record.config.seed]
         found = epochs_to([epoch.train_loss for epoch in record.epochs], target)
         if found is None or record.outcome != "finished":
             return math.inf
@@ -185,7 +186,7 @@ def passage(ours: Result, theirs: Result) -> Passage:
 
 
 def _paired(
-    ours: Result, theirs: Result, number: Callable[[Record], float]
+    ours: Result, theirs: Result, number: Callable[[RunRecord], float]
 ) -> tuple[list[float], list[float]]:
     first, second = [], []
     for seed in ours.records:

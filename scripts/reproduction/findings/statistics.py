@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from arsg_optax.demos.tasks.results import first_crossing
+from arsg_optax.demos.report.summary import first_crossing
 
 
 class Estimate(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.tasks import find_task
 from scripts.reproduction.experiments.entrants import Entrant
-from scripts.reproduction.report.figures import draw
+from scripts.reproduction.report.figures import draw_results
 from scripts.reproduction.report.overview import Overview, verdicts
 from scripts.reproduction.report.parts import (
     drawn,
@@ -58,7 +58,7 @@ def contents(
         found |= _table(name, main) | _table(f"reach-{name}", reach)
     for kind in overview.kinds if pictures else ():
         title = figure_title(overview, kind)
-        images = draw(overview.experiment, drawn(overview, kind), title)
+        images = draw_results(overview.experiment, drawn(overview, kind), title)
         found |= {f"{kind}.{ending}": image for ending, image in images.items()}
     found["verdicts.md"] = markdown(verdict_table(verdicts(overview))).encode()
     found["about.json"] = _about(overview, command).encode()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from arsg_optax.demos.tasks.records import RunRecord
 from scripts.reproduction.experiments.entrants import (
     ASSUMED,
     BUDGET,
@@ -15,8 +16,8 @@ from scripts.reproduction.experiments.entrants import (
 from scripts.reproduction.findings.claims import CLAIMS, Claim, judge
 from scripts.reproduction.findings.judges import NOT_RUN, VERDICTS, Verdict
 from scripts.reproduction.findings.results import Result, find_results
-from scripts.reproduction.records.store import Record, Store
 from scripts.reproduction.runs.plan import known_trials
+from scripts.reproduction.store import Store
 
 AS_AUTHORS_CHOOSE = "authors' choices"
 KIND_TITLES = {
@@ -157,7 +158,7 @@ def _why_not(overview: Overview) -> str:
     return ""
 
 
-def _machines(records: Iterable[Record]) -> list[str]:
+def _machines(records: Iterable[RunRecord]) -> list[str]:
     return sorted(
         {
             ", ".join(f"{name} {value}" for name, value in record.machine.items())

@@ -14,7 +14,7 @@ from scripts.reproduction.findings.results import (
     best_perplexity,
 )
 from scripts.reproduction.findings.statistics import estimate
-from scripts.reproduction.report.figures import draw
+from scripts.reproduction.report.figures import draw_results
 from scripts.reproduction.report.overview import (
     Judged,
     Overview,
@@ -129,7 +129,7 @@ def _verdict_table(rows: Table, head: tuple[str, ...]) -> str:
 
 def _figure(overview: Overview, kind: str) -> str:
     title = figure_title(overview, kind)
-    image = draw(overview.experiment, drawn(overview, kind), title, ["svg"])
+    image = draw_results(overview.experiment, drawn(overview, kind), title, ["svg"])
     source = base64.b64encode(image["svg"]).decode()
     return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{source}">'
 

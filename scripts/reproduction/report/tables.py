@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from arsg_optax.demos.tasks.records import Epoch
 from scripts.reproduction.experiments.entrants import (
     ASSUMED,
     BUDGET,
@@ -25,7 +26,6 @@ from scripts.reproduction.findings.results import (
     passage,
 )
 from scripts.reproduction.findings.statistics import estimate
-from scripts.reproduction.records.store import Epoch
 
 # From which differences are taken.
 REFERENCE = "Adam"
@@ -99,7 +99,7 @@ def reach_table(groups: Mapping[str, Sequence[Result]]) -> Table:
 
 
 def _line(result: Result, reference: Result | None) -> Line:
-    trial, is_same = result.trial, reference is result
+    trial, is_same = result.config, reference is result
 
     def mean(number: Callable[[tuple[Epoch, ...]], float]) -> str:
         values = result.values(number)
@@ -129,7 +129,7 @@ def _line(result: Result, reference: Result | None) -> Line:
 
 
 def _schedule(result: Result) -> str:
-    return "cosine to zero" if result.trial.schedule == "cosine" else ""
+    return "cosine to zero" if result.config.schedule == "cosine" else ""
 
 
 def _reference(result: Result, results: Sequence[Result]) -> Result | None:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.records import RunRecord
 from arsg_optax.demos.tasks.settings import Settings
 from scripts.reproduction.experiments.entrants import (
     KINDS,
@@ -13,9 +15,8 @@ from scripts.reproduction.experiments.entrants import (
     Experiment,
     Size,
 )
-from scripts.reproduction.records.store import Record, Store
-from scripts.reproduction.records.trial import Trial
 from scripts.reproduction.runs.selection import choosable, choose
+from scripts.reproduction.store import Store
 
 
 class Usual(NamedTuple):
@@ -55,7 +56,7 @@ class Plan(NamedTuple):
             or a usual one; None where neither is known.
     """
 
-    first: tuple[Trial, ...]
+    first: tuple[RunConfig, ...]
     later: int
     cached: int
     hours: float | None
@@ -65,7 +66,7 @@ def make_plan(experiment: Experiment, size: Size, store: Store) -> Plan:
     """Looks up what is recorded; runs nothing."""
     first = first_trials(experiment, size)
     missing = [trial for trial in first if store.find(trial) is None]
-    later: list[Trial] = []
+    later: list[RunConfig] = []
     for entrant in experiment.entrants:
         for kind in SEARCHED:
             if not (candidates := experiment.candidates(entrant, kind, size)):
@@ -85,7 +86,7 @@ def make_plan(experiment: Experiment, size: Size, store: Store) -> Plan:
     return Plan(tuple(first), len(open_later), len(first) - len(missing), hours)
 
 
-def first_trials(experiment: Experiment, size: Size) -> list[Trial]:
+def first_trials(experiment: Experiment, size: Size) -> list[RunConfig]:
     """Fixed settings with all seeds, seed by seed, then candidates; each once."""
     fixed = [
         experiment.repeated(entrant, settings, kind, size)
@@ -103,7 +104,7 @@ def first_trials(experiment: Experiment, size: Size) -> list[Trial]:
     return _once(by_seed + candidates)
 
 
-def later_trials(experiment: Experiment, size: Size, store: Store) -> list[Trial]:
+def later_trials(experiment: Experiment, size: Size, store: Store) -> list[RunConfig]:
     """All seeds of what was chosen so far."""
     found = []
     for entrant in experiment.entrants:
@@ -114,7 +115,7 @@ def later_trials(experiment: Experiment, size: Size, store: Store) -> list[Trial
     return _once(found)
 
 
-def known_trials(experiment: Experiment, size: Size, store: Store) -> list[Trial]:
+def known_trials(experiment: Experiment, size: Size, store: Store) -> list[RunConfig]:
     """Both: all that is known so far to belong to the experiment."""
     first = first_trials(experiment, size)
     return _once(first + later_trials(experiment, size, store))
@@ -141,7 +142,7 @@ def setting_of(
 
 def reported_trials(
     experiment: Experiment, entrant: Entrant, kind: str, size: Size, store: Store
-) -> list[Trial]:
+) -> list[RunConfig]:
     """The runs of a method with a setting of that kind; none if there is none yet."""
     settings = setting_of(experiment, entrant, kind, size, store)
     if settings is None:
@@ -172,11 +173,11 @@ def kinds_of(experiment: Experiment) -> list[str]:
     return [kind for kind in KINDS if kind in has]
 
 
-def _once(trials: Iterable[Trial]) -> list[Trial]:
+def _once(trials: Iterable[RunConfig]) -> list[RunConfig]:
     return list({trial.key(): trial for trial in trials}.values())
 
 
-def _seconds(trials: Sequence[Trial], records: Sequence[Record]) -> float | None:
+def _seconds(trials: Sequence[RunConfig], records: Sequence[RunRecord]) -> float | None:
     """From the median time of an epoch on the same data, of whichever optimizer.
 
     Where none is recorded, from what an epoch took on two CPU cores.
@@ -184,21 +185,21 @@ def _seconds(trials: Sequence[Trial], records: Sequence[Record]) -> float | None
     total = 0.0
     for trial in trials:
         epochs = [
-            record.seconds / record.trial.epochs
+            record.seconds / len(record.epochs)
             for record in records
             if record.outcome == "finished"
-            and record.trial.task == trial.task
-            and record.trial.examples == trial.examples
-            and record.trial.generated == trial.generated
+            and record.config.task == trial.task
+            and record.config.examples == trial.examples
+            and record.config.generated == trial.generated
         ]
         epoch = float(np.median(epochs)) if epochs else _usual_seconds(trial)
         if epoch is None:
             return None
-        total += epoch * trial.epochs
+        total += epoch * (trial.epochs or 0)
     return total
 
 
-def _usual_seconds(trial: Trial) -> float | None:
+def _usual_seconds(trial: RunConfig) -> float | None:
     if trial.generated or trial.task not in USUAL_EPOCHS:
         return None
     usual = USUAL_EPOCHS[trial.task]

@@ -1,52 +1,32 @@
 """Runs trials that were not run yet, one after the other, and keeps their records."""
 
-import math
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-import jax
-
-from arsg_optax.demos.data import Dataset
-from arsg_optax.demos.errors import CheckpointError, UsageError
-from arsg_optax.demos.tasks import Task, find_task
-from arsg_optax.demos.tasks.candidates import split
-from arsg_optax.demos.tasks.results import score_columns
-from arsg_optax.demos.tasks.settings import Constant, Cosine
-from arsg_optax.demos.training.trainer import Trainer
-from arsg_optax.demos.training.versions import versions
+from arsg_optax.demos.errors import DamagedError
+from arsg_optax.demos.tasks.callbacks import Callbacks
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.records import Outcome, RunRecord
+from arsg_optax.demos.tasks.run import go_on, load
 from scripts.reproduction.experiments.recipes import find_method
-from scripts.reproduction.records.partial import Partial
-from scripts.reproduction.records.store import Epoch, Record, Store
-from scripts.reproduction.records.trial import Trial
+from scripts.reproduction.store import Store
 
 
-class Observer(Protocol):
-    """What is told of the progress."""
+class Observer(Callbacks):
+    """Is also told of what need not be run."""
 
-    def known(self, trial: Trial) -> None:
+    def known(self, trial: RunConfig) -> None:
         """A trial whose record is there already."""
 
-    def taken(self, trial: Trial) -> None:
+    def taken(self, trial: RunConfig) -> None:
         """A trial that another process is running."""
-
-    def started(self, trial: Trial) -> None:
-        """Before the trial's program is compiled."""
-
-    def epoch_finished(self, trial: Trial, epoch: Epoch) -> None:
-        """After each epoch."""
-
-    def finished(self, record: Record) -> None:
-        """Once the record is kept."""
 
 
 def run_all(
-    trials: Sequence[Trial],
+    trials: Sequence[RunConfig],
     store: Store,
-    load: Callable[[Trial], Any],
+    load_data: Callable[[RunConfig], Any],
     observer: Observer,
     wait: float = 2.0,
 ) -> None:
@@ -59,9 +39,13 @@ def run_all(
     Args:
         trials: in the order in which they are run.
         store: where records are found and kept.
-        load: the data of a trial's task, with its number of examples.
+        load_data: the data of a trial's task, with its number of examples.
         observer: told of the progress.
         wait: seconds between looks at what others are running.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; what the trial under way has done is kept.
+        CheckpointError: if it cannot be kept; what was kept before stays.
     """
     known, told = set[str](), set[str]()
     wanted = {trial.key() for trial in trials}
@@ -78,7 +62,7 @@ def run_all(
                 continue
             with store.claim(trial) as ours:
                 if ours:
-                    _run(trial, store, load, observer)
+                    _run(trial, store, load_data, observer)
                     known.add(key)
                     ran = True
                 elif key not in told:
@@ -89,96 +73,59 @@ def run_all(
 
 
 def _run(
-    trial: Trial, store: Store, load: Callable[[Trial], Any], observer: Observer
+    trial: RunConfig,
+    store: Store,
+    load_data: Callable[[RunConfig], Any],
+    observer: Observer,
 ) -> None:
-    observer.started(trial)
-    data, partial = load(trial), store.partial(trial)
+    data, keeper = load_data(trial), _Keeper(store)
     try:
-        record = train(trial, data, observer, Partial(partial))
-    except CheckpointError:
-        # What was kept of it is damaged, or of another version.
-        store.remove_partial(trial)
-        record = train(trial, data, observer, Partial(partial))
-    store.keep(record)
+        record = train(trial, data, store, keeper, observer)
+    except DamagedError as error:
+        observer.note(f"{error}: set aside, starting over")
+        store.set_partial_aside(trial)
+        record = train(trial, data, store, keeper, observer)
+    if record.outcome == Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
     store.remove_partial(trial)
-    observer.finished(record)
+
+
+class _Keeper(Callbacks):
+    """Keeps a record before anyone is told that the run is finished."""
+
+    def __init__(self, store: Store):
+        self._store = store
+
+    def finished(self, record: RunRecord) -> None:
+        if record.outcome != Outcome.INTERRUPTED:
+            self._store.keep(record)
 
 
 def train(
-    trial: Trial, data: Any, observer: Observer, partial: Partial | None = None
-) -> Record:
-    """Trains once; a run whose numbers stop being finite ends with that epoch.
+    trial: RunConfig, data: Any, store: Store, *callbacks: Callbacks
+) -> RunRecord:
+    """Trains once, from where an interrupted process left off.
 
     Args:
         trial: what to run.
         data: the task's, with `examples` training examples.
-        observer: told of each epoch.
-        partial: what an interrupted run did before, None to keep nothing.
+        store: where a long run keeps what it has done.
+        *callbacks: told of the progress.
 
     Raises:
         UsageError: if `held_out` is asked of data that are not images in memory, or
             the batch size exceeds the training set.
-        CheckpointError: if what was done before cannot be read, or kept.
+        DamagedError: if what was done before cannot be read.
+        CheckpointError: if what is done cannot be kept.
     """
-    task = chosen_task(trial)
-    if trial.held_out:
-        if not isinstance(data, Dataset):
-            raise UsageError(f"held_out needs images in memory, {task.name} has none")
-        data = split(data)
-    task.check_batch_size(data)
-    setup = task.setup(data, trial.seed, trial.dtype)
-    optimizer = find_method(trial.optimizer)
-    trainer = task.trainer(setup, optimizer, trial.settings, seed=trial.seed)
+    material = load(trial, data=data, held_out=trial.held_out)
     try:
-        return _trained(trial, trainer, observer, partial)
+        return go_on(
+            trial,
+            *callbacks,
+            directory=store.partial(trial),
+            material=material,
+            optimizer=find_method(trial.optimizer),
+        )
     finally:
-        setup.sources.close()
-        if partial is not None:
-            partial.close()
-
-
-def _trained(
-    trial: Trial, trainer: Trainer, observer: Observer, partial: Partial | None
-) -> Record:
-    epochs, before = ([], 0.0) if partial is None else partial.restore(trainer)
-    trainer.compile()
-    began = time.perf_counter()
-    while len(epochs) < trial.epochs and (not epochs or is_sound(trial, epochs[-1])):
-        epochs.append(_epoch(trainer))
-        trainer.next_epoch()
-        observer.epoch_finished(trial, epochs[-1])
-        seconds = before + time.perf_counter() - began
-        if partial is not None and len(epochs) < trial.epochs:
-            partial.keep(trainer, epochs, seconds)
-    outcome = "finished" if is_sound(trial, epochs[-1]) else "diverged"
-    seconds = before + time.perf_counter() - began
-    return Record(trial, outcome, tuple(epochs), seconds, machine())
-
-
-def chosen_task(trial: Trial) -> Task:
-    """The trial's task, with its length, batch size, schedule and decay."""
-    task = find_task(trial.task).resized(trial.epochs, trial.batch_size)
-    schedules = {"task": task.schedule, "cosine": Cosine(), "constant": Constant()}
-    l2 = task.l2 if trial.l2 is None else trial.l2
-    return replace(task, schedule=schedules[trial.schedule], l2=l2)
-
-
-def is_sound(trial: Trial, epoch: Epoch) -> bool:
-    """Whether a run may go on: by its training loss, never by validation data."""
-    chooses = (epoch.test_loss_x,) if trial.held_out else ()
-    return all(map(math.isfinite, (epoch.train_loss, *chooses)))
-
-
-def _epoch(trainer: Trainer) -> Epoch:
-    columns = score_columns(trainer.run_epoch())
-    return Epoch(trainer.total_steps, trainer.mean_loss(), **columns)
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers may depend on beside the trial."""
-    return {
-        "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **versions(),
-    }
+        material.setup.sources.close()

@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 
 from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.tasks.configuration import decode, encode
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from arsg_optax.demos.tasks.settings import Constant, Cosine, Drops
 from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
 from scripts.reproduction.experiments.arsg_paper import ARSG_PAPER
 from scripts.reproduction.experiments.entrants import BUDGET, GRID, PUBLISHED
 from scripts.reproduction.experiments.recipes import find_method
-from scripts.reproduction.records.store import Epoch, Record, Store
-from scripts.reproduction.records.trial import decode, encode
 from scripts.reproduction.runs.plan import (
     USUAL_EPOCHS,
     first_trials,
@@ -20,7 +20,7 @@ from scripts.reproduction.runs.plan import (
     make_plan,
     setting_of,
 )
-from scripts.reproduction.runs.runner import chosen_task
+from scripts.reproduction.store import Store
 
 NAMES = (
     "mnist-logreg",
@@ -52,7 +52,7 @@ OF_THE_ARSG_PAPER = {
 
 def _record(trial, loss=1.0, seconds=20.0):
     epoch = Epoch(234, loss, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5)
-    return Record(trial, "finished", (epoch,) * trial.epochs, seconds)
+    return RunRecord(trial, "finished", (epoch,) * trial.epochs, seconds)
 
 
 def test_all_experiments_are_there_in_both_sizes():
@@ -68,7 +68,7 @@ def test_every_trial_can_be_run_and_read_back(name):
     experiment = EXPERIMENTS[name]
     for size in experiment.sizes.values():
         for trial in first_trials(experiment, size):
-            optimizer, task = find_method(trial.optimizer), chosen_task(trial)
+            optimizer, task = find_method(trial.optimizer), trial.chosen_task()
             task.transform(optimizer, trial.settings, steps_per_epoch=10)
             assert decode(encode(trial)) == trial
 
@@ -119,7 +119,7 @@ def test_todays_methods_follow_their_authors_schedules():
     schedules = {}
     for entrant in experiment.entrants:
         settings = next(iter(entrant.fixed.values()))
-        task = chosen_task(experiment.trial(entrant, settings, size, 0))
+        task = experiment.trial(entrant, settings, size, 0).chosen_task()
         schedules[entrant.label] = type(task.schedule)
     for label in ("AdamW", "AdEMAMix", "Prodigy", "Muon"):
         assert schedules[label] is Cosine, label
@@ -244,9 +244,9 @@ def test_todays_methods_decay_in_their_own_way_only():
     experiment = find_experiment("cifar10-resnet20-fast")
     size = experiment.size("full")
     decays = {
-        each.label: chosen_task(
-            experiment.trial(each, next(iter(each.fixed.values())), size, 0)
-        ).l2
+        each.label: experiment.trial(each, next(iter(each.fixed.values())), size, 0)
+        .chosen_task()
+        .l2
         for each in experiment.entrants
     }
     today = {"AdamW", "Schedule-free", "AdEMAMix", "Prodigy", "Muon"}

@@ -17,7 +17,7 @@ from scripts.reproduction.experiments.entrants import (
     Experiment,
     Size,
 )
-from scripts.reproduction.records.store import Store
+from scripts.reproduction.store import Store
 
 _SMALL, _LARGE = Settings(0.001), Settings(0.005)
 TINY = Experiment(
@@ -117,7 +117,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path):
         process.stdout.read()
         assert process.wait(60) == 130
     records = Store(tmp_path / "results/runs").records()
-    assert 1 <= len(records) < 3 and all(each.trial.generated for each in records)
+    assert 1 <= len(records) < 3 and all(each.config.generated for each in records)
     again = subprocess.run(
         [*command, *arguments, "--plan"], cwd=tmp_path, capture_output=True, text=True
     )

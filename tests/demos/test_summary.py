@@ -4,56 +4,52 @@ import math
 
 import pytest
 
-from arsg_optax.demos.report.summary import format_loss, summarize
-from arsg_optax.demos.tasks.results import (
-    Outcome,
-    Row,
-    Run,
-    Target,
+from arsg_optax.demos.report.summary import (
+    format_loss,
+    ranked,
     steps_to,
+    summarize,
     target,
 )
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
 
 
 def make_run(
     name: str,
     losses: list[float],
     *,
-    baseline: bool = True,
-    own_point: str = "held",
+    gain: float = 1.0,
     outcome: Outcome = Outcome.FINISHED,
-) -> Run:
-    rows = [
-        Row(
-            optimizer=name,
-            epoch=epoch,
-            step=10 * epoch,
-            train_loss=loss,
-            whole_train_loss_y=loss if own_point == "held" else 2 * loss,
-            whole_train_loss_x=loss,
-            test_loss_y=loss,
-            test_loss_x=loss,
-            test_accuracy_y=0.5,
-            test_accuracy_x=0.5,
-            seconds=float(epoch),
-            learning_rate=0.1,
-            own_point=own_point,
-        )
-        for epoch, loss in enumerate(losses, 1)
-    ]
-    return Run(name, baseline, own_point, 0.1, rows=rows, outcome=outcome)
+) -> RunRecord:
+    """A run whose losses at y are `gain` times those at x."""
+    epochs = tuple(
+        Epoch(10 * n, loss, gain * loss, loss, gain * loss, loss, 0.5, 0.5)
+        for n, loss in enumerate(losses, 1)
+    )
+    config = RunConfig(optimizer=name, learning_rate=0.1, epochs=len(losses))
+    return RunRecord(config, outcome, epochs)
 
 
-def test_target_is_the_lowest_final_loss_of_the_finished_baselines():
-    runs = [
-        make_run("adam", [1.0, 0.1, 0.3]),
-        make_run("sgd", [1.0, 0.8, 0.4]),
-        make_run("arsg", [0.2, 0.1, 0.01], baseline=False),
-        make_run("nadam", [0.1, math.nan], outcome=Outcome.DIVERGED),
-        make_run("muon", [0.05], outcome=Outcome.INTERRUPTED),
-    ]
-    assert target(runs) == Target(0.3, "adam")
-    assert target(runs[2:]) is None
+RUNS = [
+    make_run("adam", [1.0, 0.1, 0.3]),
+    make_run("sgd", [1.0, 0.8, 0.4]),
+    make_run("nadam", [0.1, math.nan], outcome=Outcome.DIVERGED),
+    make_run("arsg", [0.2, 0.1, 0.01]),
+    make_run("rsg", [0.2, 0.1, 0.9]),
+    make_run("muon", [0.05], outcome=Outcome.INTERRUPTED),
+]
+
+
+def test_three_quarters_of_the_finished_reach_the_target():
+    assert target(RUNS) == 0.4
+    assert target(RUNS[2:3]) is None
+    assert target(RUNS[:1]) == 0.3
+
+
+def test_the_criterion_ranks_what_finished():
+    names = [record.config.optimizer for record in ranked(RUNS)]
+    assert names == ["arsg", "adam", "sgd", "rsg", "muon", "nadam"]
 
 
 @pytest.mark.parametrize(
@@ -75,15 +71,12 @@ def test_steps_are_interpolated_between_epochs(losses, loss, steps):
 
 
 def test_own_points_get_a_line_of_their_own():
-    runs = [
-        make_run("arsg", [0.4, 0.2], baseline=False, own_point="iterate"),
-        make_run("adam", [0.5, 0.3]),
-    ]
+    runs = [make_run("adam", [0.5, 0.3]), make_run("arsg", [0.4, 0.2], gain=2.0)]
     (at_y, at_x, adam), note = summarize(runs)
     assert (at_y.point, at_x.point, adam.point) == ("y", "x: iterate", "y = x")
     assert (at_y.train_final, at_x.train_final) == ("0.4000", "0.2000")
     assert (at_y.steps, at_x.steps, adam.steps) == ("", "15", "20")
-    assert "0.3000" in note and "adam" in note
+    assert "0.3000" in note and "Ranked by the test loss at x" in note
 
 
 def test_diverged_run_keeps_its_best_numbers():
