@@ -10,8 +10,8 @@ from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks import Task, find_task
 from arsg_optax.demos.tasks.compare import compare, make_configs
 from arsg_optax.demos.tasks.configuration import TaskConfig
+from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome
-from arsg_optax.demos.tasks.run import load
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 

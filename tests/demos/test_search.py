@@ -8,7 +8,8 @@ import pytest
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.tasks import TASKS, AtEpoch, Task, candidates
 from arsg_optax.demos.tasks.configuration import RunConfig
-from arsg_optax.demos.tasks.run import load, run
+from arsg_optax.demos.tasks.material import load
+from arsg_optax.demos.tasks.run import run
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.demos.training.sources import shuffle_key
 from scripts import search

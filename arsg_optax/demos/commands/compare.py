@@ -24,8 +24,8 @@ from arsg_optax.demos.report.terminal import print_table
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.compare import compare, make_configs
 from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
+from arsg_optax.demos.tasks.material import Material, load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord, write
-from arsg_optax.demos.tasks.run import Material, load
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ from arsg_optax.demos.report.progress import StepProgress
 from arsg_optax.demos.report.summary import format_loss, method_of
 from arsg_optax.demos.tasks.callbacks import Log, TensorBoard
 from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
-from arsg_optax.demos.tasks.run import load, resume
+from arsg_optax.demos.tasks.run import resume
 from arsg_optax.demos.tasks.run import run as run_once
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 

@@ -25,7 +25,7 @@ from arsg_optax.demos.report.terminal import print_search
 from arsg_optax.demos.tasks import Settings, Setup, Task
 from arsg_optax.demos.tasks.candidates import candidates
 from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
-from arsg_optax.demos.tasks.run import load
+from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.streams import StreamedImages
 from arsg_optax.demos.tasks.tune import probe_task, search_task, table_text
 from arsg_optax.demos.training.optimizers import OPTIMIZERS

@@ -6,8 +6,9 @@ from dataclasses import fields
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
+from arsg_optax.demos.tasks.material import Material
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
-from arsg_optax.demos.tasks.run import Material, run
+from arsg_optax.demos.tasks.run import run
 from arsg_optax.demos.training.optimizers import find_optimizer
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from arsg_optax.demos.errors import DamagedError
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
-from arsg_optax.demos.tasks.run import go_on, load
+from arsg_optax.demos.tasks.run import go_on
 from scripts.reproduction.experiments.recipes import find_method
 from scripts.reproduction.store import Store
 
