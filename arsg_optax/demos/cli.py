@@ -32,6 +32,7 @@ _COMMANDS = {
     "train": "train a task with one optimizer, with checkpoints",
     "compare": "train a task with several optimizers and compare them",
     "tune": "search an optimizer's step size on a task",
+    "plot": "draw runs that are kept, side by side",
     "dynamics": "draw the theory: which curvatures converge, how fast, how noisily",
 }
 

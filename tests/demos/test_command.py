@@ -15,6 +15,7 @@ from arsg_optax.demos import cli
 from arsg_optax.demos.commands import compare as command
 from arsg_optax.demos.commands.shared import read_options
 from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.report.summary import averaged, format_loss
 from arsg_optax.demos.tasks import TASKS, Task, configuration
 from arsg_optax.demos.tasks.records import Outcome, read
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
@@ -112,6 +113,25 @@ def test_records_are_written_after_each_optimizer(tiny: Path, monkeypatch):
     arguments = ["--optimizers", "sgd", "--optimizers=rsg", "--epochs", "1"]
     assert cli.main(["compare", *arguments, "--out", str(tiny)]) == 0
     assert seen == [0, 1]
+
+
+def test_seeds_are_averaged_and_kept_runs_can_be_drawn(tiny: Path, tmp_path, capsys):
+    arguments = ["--optimizers", "sgd", "--epochs", "1", "--seeds", "2"]
+    assert cli.main(["compare", *arguments, "--out", str(tiny)]) == 0
+    first, second = (read(tiny / f"{name}.json") for name in ("sgd", "sgd-1"))
+    assert (first.config.seed, second.config.seed) == (0, 1)
+    (mean,) = averaged([first, second])
+    both = first.epochs[0].test_loss_x + second.epochs[0].test_loss_x
+    assert mean.epochs[0].test_loss_x == pytest.approx(both / 2)
+    table = capsys.readouterr().out
+    drawn = tmp_path / "drawn"
+    assert cli.main(["plot", str(tiny), "--out", str(drawn)]) == 0
+    assert format_loss(both / 2) in table and format_loss(both / 2) in (
+        capsys.readouterr().out
+    )
+    assert {p.name for p in drawn.iterdir()} == {"curves.png", "report.html"}
+    assert cli.main(["plot", str(drawn)]) == 2
+    assert "holds no record of a run" in capsys.readouterr().err
 
 
 def test_nothing_finished(tiny: Path):

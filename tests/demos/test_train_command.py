@@ -58,6 +58,9 @@ def test_a_run_and_its_resumption(tiny: Path, monkeypatch, capsys):
     assert "tiny: bright rows; 3 epochs, batch size 32, seed 0" in printed.out
     assert cli.main(["train", "--resume", str(tiny)]) == 0
     printed = capsys.readouterr().out
+    at_x = next(line for line in printed.splitlines() if line.startswith("at x"))
+    assert cli.main(["train", "--evaluate", str(tiny)]) == 0
+    assert at_x in capsys.readouterr().out
     assert "continuing after step" in printed
     assert "epoch 3: mean minibatch loss" in printed
     assert "at x, the iterate: train loss" in printed
@@ -67,6 +70,8 @@ def test_resume_takes_no_other_option(tiny: Path, capsys):
     assert cli.main(["train", "--resume", str(tiny), "--epochs", "9"]) == 2
     error = capsys.readouterr().err
     assert "--epochs cannot be given with --resume, got 9" in error
+    assert cli.main(["train", "--extend", "3"]) == 2
+    assert "--extend needs the run that is to go on" in capsys.readouterr().err
 
 
 def test_divergence(tiny: Path, capsys):

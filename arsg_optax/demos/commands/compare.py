@@ -20,6 +20,7 @@ from arsg_optax.demos.commands.shared import (
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.report.progress import RunProgress
+from arsg_optax.demos.report.summary import averaged
 from arsg_optax.demos.report.terminal import print_table
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.compare import compare, make_configs
@@ -54,6 +55,9 @@ class Compare(TaskConfig):
             "NAME=VALUE[,...]",
         ),
     ] = ()
+    seeds: Annotated[
+        int, option("Runs of each optimizer, from --seed on; means are shown.", "N")
+    ] = 1
     data_dir: DataDir = None
     out: Annotated[
         Path | None,
@@ -88,12 +92,14 @@ def run(arguments: Sequence[str]) -> int:
         options.optimizers,
         parse_learning_rates(options.learning_rate),
     )
+    if options.seeds < 1:
+        raise UsageError(f"seeds must be at least 1, got {options.seeds}")
     console = make_console()
     with console.status(f"Loading the data of {shared.task}"):
         material = load(shared, options.data_dir)
     with results_directory(options.out, shared.task) as directory:
         command = shlex.join(["arsg", "compare", *arguments])
-        return _compare(console, configs, material, directory, command)
+        return _compare(console, configs, material, directory, command, options.seeds)
 
 
 def parse_learning_rates(values: Sequence[str]) -> dict[str, float]:
@@ -127,7 +133,9 @@ class _Keeper(Callbacks):
         self._directory = directory
 
     def finished(self, record: RunRecord) -> None:
-        write(self._directory / f"{record.config.optimizer}.json", record)
+        config = record.config
+        name = f"{config.optimizer}-{config.seed}" if config.seed else config.optimizer
+        write(self._directory / f"{name}.json", record)
 
 
 def _compare(
@@ -136,6 +144,7 @@ def _compare(
     material: Material,
     directory: Path,
     command: str,
+    seeds: int,
 ) -> int:
     task = material.task
     console.print(
@@ -145,12 +154,12 @@ def _compare(
     )
     keeper = _Keeper(directory)
     try:
-        with RunProgress(console, len(configs) * task.epochs) as progress:
-            records = compare(configs, material, keeper, progress)
+        with RunProgress(console, seeds * len(configs) * task.epochs) as progress:
+            records = compare(configs, material, keeper, progress, seeds=seeds)
     finally:
         material.setup.sources.close()
     records = [record for record in records if record.epochs]
-    interrupted = len(records) < len(configs) or any(
+    interrupted = len(records) < seeds * len(configs) or any(
         record.outcome == Outcome.INTERRUPTED for record in records
     )
     for record in records:
@@ -158,7 +167,7 @@ def _compare(
     if records:
         with console.status("Writing the report"):
             files = write_report(directory, records, command)
-        print_table(console, f"\n{task.name}", records)
+        print_table(console, f"\n{task.name}", averaged(records))
     if interrupted:
         where = f"the results so far are in {directory}" if records else "no results"
         print(f"arsg: interrupted; {where}", file=sys.stderr)
@@ -182,8 +191,9 @@ def write_report(
     from arsg_optax.demos.report.curves import draw_records
     from arsg_optax.demos.report.page import render_html
 
-    curves = draw_records(records)
-    page = render_html(records, curves, command)
+    means = averaged(records)
+    curves = draw_records(means)
+    page = render_html(means, curves, command)
     return [
         write_atomically(directory / "curves.png", curves),
         write_atomically(directory / "report.html", page.encode()),

@@ -19,11 +19,12 @@ from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.report.progress import StepProgress
 from arsg_optax.demos.report.summary import format_loss, method_of
 from arsg_optax.demos.tasks.callbacks import Log, TensorBoard
-from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.configuration import RunConfig, read_config
 from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
-from arsg_optax.demos.tasks.run import resume
+from arsg_optax.demos.tasks.run import evaluate, resume
 from arsg_optax.demos.tasks.run import run as run_once
+from arsg_optax.demos.tasks.session import CONFIG
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 
@@ -37,15 +38,21 @@ class Train(RunConfig):
     has them; --optimizer.NAME VALUE sets another hyper-parameter of the optimizer.
 
     Attributes:
-        data_dir: See `DataDir`.
+        data_dir: Directory of data sets.
         out: Directory of the run, new (None: runs/<timestamp>-<task>).
         resume: Directory of a run to go on with; its own options hold, and none but
-            --data-dir may be given beside it.
+            --data-dir and --extend may be given beside it.
+        extend: With --resume: epochs to add to the run, also to one that has ended.
+            The times of its schedule stretch with it.
+        evaluate: Directory of a run whose newest checkpoint is evaluated, and nothing
+            trained.
     """
 
     data_dir: DataDir = None
     out: Path | None = None
     resume: Path | None = None
+    extend: int = 0
+    evaluate: Path | None = None
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -68,14 +75,22 @@ def run(arguments: Sequence[str]) -> int:
     if isinstance(options, int):
         return options
     console = make_console()
+    if options.evaluate is not None:
+        return _evaluate(console, options, options.evaluate)
     if options.resume is not None:
-        _check_alone(options)
+        _check_alone(options, ("resume", "data_dir", "extend"))
         directory = options.resume
         with StepProgress(console) as progress:
             record = resume(
-                directory, progress, *_logs(directory), data_dir=options.data_dir
+                directory,
+                progress,
+                *_logs(directory),
+                data_dir=options.data_dir,
+                extend=options.extend,
             )
         return _report(console, record, directory)
+    if options.extend:
+        raise UsageError("--extend needs the run that is to go on: --resume DIR")
     config = config_of(RunConfig, options)
     config.check()
     with console.status(f"Loading the data of {config.task}"):
@@ -110,14 +125,24 @@ def _headline(config: RunConfig) -> str:
     )
 
 
-def _check_alone(options: Train) -> None:
-    """Refuses what would change a run that is resumed."""
-    allowed = replace(Train(), resume=options.resume, data_dir=options.data_dir)
+def _evaluate(console: Console, options: Train, directory: Path) -> int:
+    _check_alone(options, ("evaluate", "data_dir"))
+    with StepProgress(console) as progress:
+        epoch = evaluate(directory, progress, data_dir=options.data_dir)
+    config = read_config(directory / CONFIG)
+    for line in _summary(RunRecord(config.resolved(), epochs=(epoch,))):
+        console.print(line, highlight=False)
+    return 0
+
+
+def _check_alone(options: Train, beside: Sequence[str]) -> None:
+    """Refuses what would change a run that there is already."""
+    allowed = replace(Train(), **{name: getattr(options, name) for name in beside})
     for field in fields(Train):
         if getattr(options, field.name) != getattr(allowed, field.name):
             name = field.name.replace("_", "-")
             raise UsageError(
-                f"--{name} cannot be given with --resume, got "
+                f"--{name} cannot be given with --{beside[0]}, got "
                 f"{getattr(options, field.name)}: the run's own options hold; leave it "
                 "out, or start a new run"
             )

@@ -7,6 +7,7 @@ the presets' step sizes were searched is the same on held-out training examples.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
@@ -53,6 +54,33 @@ def method_of(record: RunRecord) -> Optimizer:
     """The optimizer of a run; of a name that is not known one without a point."""
     name = record.config.optimizer
     return OPTIMIZERS.get(name, Optimizer(name, OPTIMIZERS["sgd"].make))
+
+
+def averaged(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Means over the seeds of runs that are alike otherwise; single runs stay.
+
+    One of them that did not finish gives its outcome to all, and the epochs that all
+    have are averaged.
+    """
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        key = replace(record.config, seed=0).key()
+        groups.setdefault(key, []).append(record)
+    return [_mean(group) if len(group) > 1 else group[0] for group in groups.values()]
+
+
+def _mean(group: Sequence[RunRecord]) -> RunRecord:
+    epochs = [
+        Epoch._make(sum(values) / len(group) for values in zip(*same, strict=True))
+        for same in zip(*(each.epochs for each in group), strict=False)
+    ]
+    unfinished = [r.outcome for r in group if r.outcome != Outcome.FINISHED]
+    return replace(
+        group[0],
+        outcome=unfinished[0] if unfinished else Outcome.FINISHED,
+        epochs=tuple(epochs),
+        seconds=sum(each.seconds for each in group) / len(group),
+    )
 
 
 def ranked(records: Sequence[RunRecord]) -> list[RunRecord]:

@@ -1,7 +1,8 @@
 """Several optimizers on one task, one after another, alike otherwise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from contextlib import suppress
+from dataclasses import fields, replace
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks.callbacks import Callbacks
@@ -46,9 +47,12 @@ def make_configs(
 
 
 def compare(
-    configs: Sequence[RunConfig], material: Material, *callbacks: Callbacks
+    configs: Sequence[RunConfig],
+    material: Material,
+    *callbacks: Callbacks,
+    seeds: int = 1,
 ) -> list[RunRecord]:
-    """Runs each of them.
+    """Runs each of them, with each seed.
 
     A run whose numbers stop being finite ends there, and the next one starts. After
     Ctrl-C the records so far are returned, the current one's part included.
@@ -57,6 +61,7 @@ def compare(
         configs: as :func:`make_configs` returns them.
         material: the task with its data.
         *callbacks: told of the progress.
+        seeds: how many, from the configurations' own on.
 
     Raises:
         UsageError: if an optimizer is not meant for the network.
@@ -64,13 +69,13 @@ def compare(
     for config in configs:
         material.check(find_optimizer(config.optimizer))
     found = _Started()
-    try:
-        for config in configs:
-            record = run(config, found, *callbacks, material=material)
-            if record.outcome == Outcome.INTERRUPTED:
-                break
-    except KeyboardInterrupt:
-        pass
+    with suppress(KeyboardInterrupt):
+        for number in range(seeds):
+            for config in configs:
+                each = replace(config, seed=config.seed + number)
+                record = run(each, found, *callbacks, material=material.of(each))
+                if record.outcome == Outcome.INTERRUPTED:
+                    return found.records
     return found.records
 
 

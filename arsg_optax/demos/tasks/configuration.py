@@ -13,14 +13,27 @@ import tyro
 
 from arsg_optax.demos.errors import UsageError, find_named
 from arsg_optax.demos.tasks import Settings, Task, find_task
-from arsg_optax.demos.tasks.settings import AtEpoch, Constant, Cosine, Option, Ramp
+from arsg_optax.demos.tasks.settings import (
+    AtEpoch,
+    Constant,
+    Cosine,
+    Linear,
+    Option,
+    Ramp,
+    WarmUp,
+)
 from arsg_optax.demos.tasks.streams import StreamedImages
 from arsg_optax.demos.tasks.task import DTYPES
-from arsg_optax.demos.training.optimizers import OPTIMIZERS, Optimizer
+from arsg_optax.demos.training.optimizers import OPTIMIZERS, SLOW, Optimizer
 
 # The preset of a run whose step size and options stand in the configuration itself.
 NO_PRESET = "none"
-_SCHEDULES = {"cosine": Cosine(), "constant": Constant()}
+_SCHEDULES = {
+    "cosine": Cosine(),
+    "constant": Constant(),
+    "linear": Linear(),
+    "wsd": Linear(0.8),
+}
 SCHEDULES = ("task", *_SCHEDULES)
 
 # Changed when the same configuration would give other numbers than before.
@@ -59,7 +72,11 @@ class TaskConfig:
         epochs: Passes over the training set (None: the protocol's). The epochs at
             which the protocol decays or boosts stretch or shrink with it.
         batch_size: Examples a step (None: the protocol's); for text, rows.
-        schedule: Of the step size: the task's, cosine to zero, or constant.
+        schedule: Of the step size: the task's, constant, cosine or linear to zero, or
+            wsd (constant for four fifths, then linear to zero).
+        warm_up: Share of the steps in which the step size grows linearly, 0 to 1.
+        clip_norm: Largest global norm of a gradient (None: the task's).
+        accumulate: Batches whose mean gradient makes an update.
         l2: Coefficient of L2 decay in the gradient (None: the task's).
         seed: Of initial weights, order, crops, flips and dropout; 0 to 2**32 - 1.
         dtype: Of the network's computation, float32 or bfloat16; parameters and
@@ -72,6 +89,9 @@ class TaskConfig:
     epochs: int | None = None
     batch_size: int | None = None
     schedule: str = "task"
+    warm_up: float = 0.0
+    clip_norm: float | None = None
+    accumulate: int = 1
     l2: float | None = None
     seed: int = 0
     dtype: str = "float32"
@@ -79,12 +99,16 @@ class TaskConfig:
 
     def check(self) -> None:
         """Raises `UsageError` for whatever can be told without the data."""
-        for name in ("epochs", "batch_size", "examples"):
+        for name in ("epochs", "batch_size", "examples", "accumulate"):
             self._at_least(name, 1)
         if not 0 <= self.seed < 2**32:
             raise UsageError(
                 f"seed must be at least 0 and below 2**32, got {self.seed}"
             )
+        if not 0 <= self.warm_up <= 1:
+            raise UsageError(f"warm_up must be between 0 and 1, got {self.warm_up}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UsageError(f"clip_norm must be positive, got {self.clip_norm}")
         for name, known in (("dtype", DTYPES), ("schedule", SCHEDULES)):
             if (value := getattr(self, name)) not in known:
                 raise UsageError(
@@ -95,9 +119,12 @@ class TaskConfig:
     def chosen_task(self) -> Task:
         """The task, with its length, batch size, schedule and decay."""
         task = find_task(self.task).resized(self.epochs, self.batch_size)
+        schedule = _SCHEDULES.get(self.schedule, task.schedule)
         return replace(
             task,
-            schedule=_SCHEDULES.get(self.schedule, task.schedule),
+            schedule=WarmUp(self.warm_up, schedule) if self.warm_up else schedule,
+            clip=task.clip if self.clip_norm is None else self.clip_norm,
+            accumulate=self.accumulate,
             l2=task.l2 if self.l2 is None else self.l2,
         )
 
@@ -115,6 +142,7 @@ class RunConfig(TaskConfig):
         optimizer: With what, by name.
         learning_rate: Step size, in the sense of the optimizer's own function (None:
             the preset's).
+        weight_decay: The optimizer's own decoupled decay (None: its default).
         options: The optimizer's other keyword arguments, beside the preset's.
         held_out: Keep a fifth of the training images back, and report on them in
             place of the test set, which then is not read.
@@ -131,6 +159,7 @@ class RunConfig(TaskConfig):
 
     optimizer: str = "arsg"
     learning_rate: float | None = None
+    weight_decay: float | None = None
     options: Annotated[Mapping[str, Option], *_Hidden] = field(default_factory=dict)
     held_out: bool = False
     generated: Annotated[bool, *_Hidden] = False
@@ -150,8 +179,13 @@ class RunConfig(TaskConfig):
         for name in ("steps", "checkpoint_every", "keep"):
             self._at_least(name, 1)
         self._at_least("workers", 0)
-        find_named(known, "optimizer", self.optimizer).check(self.options)
-        self.chosen_settings()
+        optimizer = find_named(known, "optimizer", self.optimizer)
+        optimizer.check(self.chosen_settings().options)
+        if self.accumulate > 1 and optimizer.points is SLOW:
+            raise UsageError(
+                f"accumulate must be 1 with {self.optimizer}, got {self.accumulate}: "
+                "lookahead's pair of parameters cannot wait"
+            )
 
     def chosen_task(self) -> Task:
         """The task, with this run's changes."""
@@ -183,7 +217,10 @@ class RunConfig(TaskConfig):
                 f"learning_rate of {self.optimizer!r} must be positive and finite, "
                 f"got {rate}"
             )
-        return Settings(float(rate), {**options, **self.options})
+        options = {**options, **self.options}
+        if self.weight_decay is not None:
+            options["weight_decay"] = self.weight_decay
+        return Settings(float(rate), options)
 
     def resolved(self) -> Self:
         """The same run with nothing left to the task's presets and defaults."""
@@ -194,6 +231,7 @@ class RunConfig(TaskConfig):
             epochs=task.epochs,
             batch_size=task.batch_size,
             learning_rate=settings.learning_rate,
+            weight_decay=None,
             options=settings.options,
         )
 

@@ -26,6 +26,11 @@ class Material(NamedTuple):
     data: Any
     setup: Setup
 
+    def of(self, config: TaskConfig) -> "Material":
+        """The same for another seed, which decides the order of a stream."""
+        setup = self.task.setup(self.data, config.seed, config.dtype)
+        return self._replace(setup=setup)
+
     def check(self, optimizer: Optimizer) -> None:
         """Raises `UsageError` if an optimizer is not meant for the network."""
         params, _ = jax.eval_shape(lambda: self.setup.problem.init(0))

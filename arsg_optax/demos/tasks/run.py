@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.configuration import RunConfig, read_config
 from arsg_optax.demos.tasks.material import Material, load
-from arsg_optax.demos.tasks.records import RunRecord
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from arsg_optax.demos.tasks.session import CONFIG, Session
 from arsg_optax.demos.training.optimizers import Optimizer, find_optimizer
 
@@ -58,6 +59,7 @@ def resume(
     *callbacks: Callbacks,
     data_dir: Path | None = None,
     material: Material | None = None,
+    extend: int = 0,
 ) -> RunRecord:
     """Continues a run from its newest whole checkpoint, bit for bit.
 
@@ -68,21 +70,61 @@ def resume(
         *callbacks: told of the progress.
         data_dir: as for :func:`run`.
         material: as for :func:`run`.
+        extend: epochs to add to the run, whose configuration is then rewritten. The
+            times of its schedule and of its settings stretch with it.
 
     Raises:
         UsageError: if there is no run in the directory.
         DataError: if the data cannot be had.
         CheckpointError: if there are checkpoints and none can be read.
     """
+    config = _kept_config(directory)
+    if extend:
+        if extend < 0 or config.steps is not None:
+            raise UsageError(
+                f"extend must be at least 1, of a run without a limit of steps, got "
+                f"{extend} and {config.steps} steps"
+            )
+        config = replace(config, epochs=config.chosen_task().epochs + extend)
+    with _session(config, callbacks, directory, data_dir, material, None) as session:
+        session.restore()
+        if extend:
+            session.keep()
+        return session.run()
+
+
+def evaluate(
+    directory: Path,
+    *callbacks: Callbacks,
+    data_dir: Path | None = None,
+    material: Material | None = None,
+) -> Epoch:
+    """The scores of a run's newest whole checkpoint; its mean loss may be NaN.
+
+    Args:
+        directory: of the run.
+        *callbacks: told which checkpoint it is.
+        data_dir: as for :func:`run`.
+        material: as for :func:`run`.
+
+    Raises:
+        UsageError: if there is no run in the directory.
+        DataError: if the data cannot be had.
+        CheckpointError: if there are checkpoints and none can be read.
+    """
+    config = _kept_config(directory)
+    with _session(config, callbacks, directory, data_dir, material, None) as session:
+        session.restore()
+        return session.evaluate()
+
+
+def _kept_config(directory: Path) -> RunConfig:
     if not (directory / CONFIG).exists():
         raise UsageError(
             f"resume must name the directory of a run, with {CONFIG} in it; got "
             f"{directory}"
         )
-    config = read_config(directory / CONFIG)
-    with _session(config, callbacks, directory, data_dir, material, None) as session:
-        session.restore()
-        return session.run()
+    return read_config(directory / CONFIG)
 
 
 def go_on(

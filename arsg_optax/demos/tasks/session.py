@@ -107,6 +107,14 @@ class Session:
             )
         return before
 
+    def evaluate(self) -> Epoch:
+        """The scores of the state as it is."""
+        trainer = self._trainer
+        scores = to_floats(trainer.evaluator(trainer.state))
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+        return make_epoch(trainer.total_steps, trainer.mean_loss(), scores)
+
     def run(self) -> RunRecord:
         """Trains until the end, divergence or a signal."""
         trainer, record = self._trainer, self._record

@@ -155,4 +155,54 @@ class Cosine(NamedTuple):
         return "cosine to zero"
 
 
-Schedule = Constant | Drops | Cosine
+class Linear(NamedTuple):
+    """A step size that stays for a share of the steps, and then falls to zero.
+
+    Attributes:
+        stable: the share, at least 0 and below 1.
+    """
+
+    stable: float = 0.0
+
+    def of(self, rate: Any, clock: Clock) -> Callable[[Any], Any]:
+        """An Optax schedule."""
+        steps = clock.epochs * clock.steps_per_epoch
+
+        def schedule(count: Any) -> Any:
+            left = 1 - jnp.minimum(count, steps) / jnp.float32(steps)
+            return rate * jnp.minimum(1, left / (1 - self.stable))
+
+        return schedule
+
+    def __str__(self) -> str:
+        start = f"constant for {self.stable:.0%}, then " if self.stable else ""
+        return f"{start}linear to zero"
+
+
+class WarmUp(NamedTuple):
+    """A schedule whose first steps are smaller, growing linearly.
+
+    Attributes:
+        share: of all steps, above 0 and at most 1.
+        then: the schedule that is multiplied.
+    """
+
+    share: float
+    then: "Constant | Drops | Cosine | Linear"
+
+    def of(self, rate: Any, clock: Clock) -> Callable[[Any], Any]:
+        """An Optax schedule."""
+        steps = max(1, round(self.share * clock.epochs * clock.steps_per_epoch))
+        then: Any = self.then.of(rate, clock)
+
+        def schedule(count: Any) -> Any:
+            whole: Any = then(count) if callable(then) else then
+            return whole * jnp.minimum(1, (count + 1) / jnp.float32(steps))
+
+        return schedule
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%} warm-up, {self.then}"
+
+
+Schedule = Constant | Drops | Cosine | Linear | WarmUp

@@ -96,7 +96,9 @@ class Trainer:
         return losses
 
     def mean_loss(self) -> float:
-        """Mean of the minibatch losses of the epoch so far."""
+        """Mean of the minibatch losses of the epoch so far, NaN before its first."""
+        if self.step == 0:
+            return float("nan")
         losses = np.asarray(self.state.losses)[: self.step]
         return float(np.mean(losses, dtype=np.float64))
 

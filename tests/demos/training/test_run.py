@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from arsg_optax.demos.data import Dataset
@@ -14,7 +15,8 @@ from arsg_optax.demos.tasks import Task
 from arsg_optax.demos.tasks.callbacks import Log, TensorBoard, read_log
 from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.tasks.records import Outcome, read
-from arsg_optax.demos.tasks.run import resume, run
+from arsg_optax.demos.tasks.run import evaluate, resume, run
+from arsg_optax.demos.tasks.settings import Clock
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import Recorder, assert_same, train
 
@@ -180,3 +182,56 @@ def test_times_of_the_protocol_shrink(task: Task, dataset: Dataset):
     short = replace(task, epochs=30).resized(3, None)
     boost = short.settings["arsgb"].keywords(short.clock(6))["boost_at"]
     assert boost == round(7 / 30 * 18)
+
+
+def test_a_run_can_be_extended(tmp_path: Path):
+    train("tiny", "sgd", out=tmp_path / "run", epochs=2)
+    longer = resume(tmp_path / "run", extend=1)
+    assert [epoch.step for epoch in longer.epochs] == [6, 12, 18]
+    assert_same(longer, train("tiny", "sgd", out=tmp_path / "whole", epochs=3))
+    assert_same(resume(tmp_path / "run"), longer)
+    with pytest.raises(UsageError, match="extend must be at least 1"):
+        resume(tmp_path / "run", extend=-1)
+
+
+def test_a_checkpoint_can_be_evaluated(tmp_path: Path):
+    result = train("tiny", out=tmp_path, epochs=2)
+    found = evaluate(tmp_path)
+    assert found[2:] == result.epochs[-1][2:]
+
+
+def test_accumulation_of_two_halves_of_a_batch_is_the_batch(dataset: Dataset):
+    """On images without an order: the mean gradient of two batches makes an update."""
+    one = RunConfig(task="tiny", optimizer="sgd", epochs=1, accumulate=2)
+    record = run(one)
+    steps = optax.tree_utils.tree_get(record.trainer.state.opt_state, "gradient_step")
+    assert (record.epochs[-1].step, int(steps)) == (6, 3)
+    with pytest.raises(UsageError, match="accumulate must be 1 with ranger, got 2"):
+        run(replace(one, optimizer="ranger"))
+
+
+def test_decay_and_clipping_change_the_numbers():
+    plain = RunConfig(task="tiny", optimizer="adamw", epochs=1)
+    changes = ({"weight_decay": 0.5}, {"clip_norm": 1e-3}, {"warm_up": 0.5})
+    losses = [run(replace(plain, **each)).epochs[-1][2] for each in ({}, *changes)]
+    assert len(set(losses)) == 4
+    with pytest.raises(UsageError, match="adam has no hyper-parameter 'weight_decay'"):
+        run(replace(plain, optimizer="adam", weight_decay=0.1))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"schedule": "constant"}, [1.0, 1.0, 1.0, 1.0]),
+        ({"schedule": "linear"}, [1.0, 0.75, 0.5, 0.25]),
+        ({"schedule": "wsd"}, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]),
+        ({"schedule": "cosine"}, [1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),
+        ({"schedule": "constant", "warm_up": 0.5}, [0.5, 1.0, 1.0, 1.0]),
+        ({"schedule": "linear", "warm_up": 0.5}, [0.5, 0.75, 0.5, 0.25]),
+    ],
+)
+def test_schedules(config: dict, expected: list[float]):
+    task = RunConfig(task="tiny", **config).chosen_task()
+    rate = task.schedule.of(1.0, Clock(len(expected), 1, 1))
+    found = [rate(n) if callable(rate) else rate for n in range(len(expected))]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
