@@ -32,7 +32,6 @@ from scripts.reproduction.runs.plan import (
     make_plan,
 )
 from scripts.reproduction.runs.runner import run_all
-from scripts.reproduction.runs.smoke import generated_data
 from scripts.reproduction.store import Store
 
 RUNS = Path("results/runs")
@@ -55,9 +54,9 @@ class Reproduce:
     size: Annotated[
         str,
         option(
-            "full: the paper's protocol. small: under two hours on two cores; without "
-            "ImageNet or Penn Treebank a smoke test on generated data. published, of "
-            "the ARSG paper's: its authors' settings at full length, no grids.",
+            "full: the paper's protocol. small: under two hours on two cores, where "
+            "the data are at hand. published, of the ARSG paper's: its authors' "
+            "settings at full length, no grids.",
             "NAME",
         ),
     ] = "small"
@@ -139,12 +138,10 @@ def _loader(data_dir: Path | None) -> Callable[[RunConfig], Any]:
     """Loads a trial's data, each set once."""
 
     @cache
-    def data(task: str, examples: int | None, generated: bool) -> Any:
-        if generated:
-            return generated_data(find_task(task))
+    def data(task: str, examples: int | None) -> Any:
         return find_task(task).data(data_dir, examples)
 
-    return lambda trial: data(trial.task, trial.examples, trial.generated)
+    return lambda trial: data(trial.task, trial.examples)
 
 
 def _write(console: Console, overview: Overview, out: Path | None) -> int:

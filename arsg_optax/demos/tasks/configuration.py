@@ -52,13 +52,9 @@ _IN_EVERY_KEY = (
     "schedule",
     "held_out",
     "dtype",
-    "generated",
 )
 # What changes no number.
 _IN_NO_KEY = ("preset", "checkpoint_every", "save_seconds", "keep", "workers")
-
-# Set by files and by Python, never by an option of that name.
-_Hidden = (tyro.conf.Fixed, tyro.conf.Suppress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +142,6 @@ class RunConfig(TaskConfig):
         options: The optimizer's other keyword arguments, beside the preset's.
         held_out: Keep a fifth of the training images back, and report on them in
             place of the test set, which then is not read.
-        generated: Whether the data are noise made on the spot, a smoke test.
         steps: End after N steps in all, evaluated (None: whole epochs).
         checkpoint_every: Steps between checkpoints in an epoch (None: at the ends of
             epochs only, as `save_seconds` says).
@@ -160,9 +155,10 @@ class RunConfig(TaskConfig):
     optimizer: str = "arsg"
     learning_rate: float | None = None
     weight_decay: float | None = None
-    options: Annotated[Mapping[str, Option], *_Hidden] = field(default_factory=dict)
+    options: Annotated[Mapping[str, Option], tyro.conf.Fixed, tyro.conf.Suppress] = (
+        field(default_factory=dict)
+    )
     held_out: bool = False
-    generated: Annotated[bool, *_Hidden] = False
     steps: int | None = None
     checkpoint_every: int | None = None
     save_seconds: float = 30.0
@@ -253,6 +249,8 @@ class RunConfig(TaskConfig):
             if name in _IN_EVERY_KEY
             or (name not in _IN_NO_KEY and value != defaults[name])
         }
+        # Of the first records, which once could be of generated data.
+        held["generated"] = False
         text = json.dumps([_PROTOCOL, held], sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -163,7 +163,10 @@ def _record(held: dict[str, Any]) -> RunRecord:
             raise ValueError("its checksum does not fit its content")
     if held["columns"] != list(Epoch._fields):
         raise ValueError(f"columns {held['columns']}")
-    config = replace(decode(held["trial"]), preset=NO_PRESET)
+    trial = dict(held["trial"])
+    if trial.pop("generated", False):
+        raise ValueError("its data were generated")
+    config = replace(decode(trial), preset=NO_PRESET)
     epochs, outcome = _epochs(held["epochs"]), Outcome(held["outcome"])
     wanted = config.epochs or 0
     if len(epochs) > wanted or not (epochs or outcome == Outcome.INTERRUPTED):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from arsg_optax.demos.tasks import find_task
-from scripts.reproduction.experiments.arsg_paper import SMOKE
 from scripts.reproduction.experiments.entrants import (
     ASSUMED,
     PUBLISHED,
@@ -48,7 +47,7 @@ ADAREM_PAPER = (
             for network, task in _NETWORKS.items()
             for entrant in _entrants(task, PUBLISHED, f"{network} ")
         ),
-        {"full": Size(_FULL, 1, 1), "small": SMOKE},
+        {"full": Size(_FULL, 1, 1)},
         "AdaRem, loss",
         "AdaRem, top-1",
     ),
@@ -57,7 +56,7 @@ ADAREM_PAPER = (
         "ptb-lstm",
         "AdaRem paper, Penn Treebank",
         tuple(_entrants("ptb-lstm", ASSUMED)),
-        {"full": Size(_FULL, 1, 1), "small": SMOKE},
+        {"full": Size(_FULL, 1, 1)},
         "AdaRem, loss",
         "AdaRem, perplexity",
     ),

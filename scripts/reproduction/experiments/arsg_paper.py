@@ -176,15 +176,6 @@ def _imagenet() -> tuple[Entrant, ...]:
     )
 
 
-SMOKE = Size(
-    "a smoke test on generated data, no result",
-    1,
-    1,
-    epochs=1,
-    batch_size=16,
-    generated=True,
-)
-
 ARSG_PAPER = (
     Experiment(
         "mnist-logreg",
@@ -239,7 +230,7 @@ ARSG_PAPER = (
         "imagenet-resnet50",
         "ARSG paper, figure 2 (k, l)",
         _imagenet(),
-        {"full": Size("all of the protocol", 1, 1), "small": SMOKE},
+        {"full": Size("all of the protocol", 1, 1)},
         "k",
         "l",
     ),

@@ -61,7 +61,6 @@ class Size(NamedTuple):
         epochs: of each run, None for the protocol's.
         examples: of training, None for all.
         batch_size: None for the protocol's.
-        generated: whether the data are noise, for a smoke test.
     """
 
     runs: str
@@ -71,7 +70,6 @@ class Size(NamedTuple):
     epochs: int | None = None
     examples: int | None = None
     batch_size: int | None = None
-    generated: bool = False
 
 
 class Experiment(NamedTuple):
@@ -132,7 +130,6 @@ class Experiment(NamedTuple):
             seed=seed,
             examples=size.examples,
             schedule=entrant.schedule,
-            generated=size.generated,
             l2=0.0 if entrant.own_decay and task.l2 else None,
         )
 

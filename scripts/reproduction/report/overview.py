@@ -149,8 +149,6 @@ def verdicts(overview: Overview) -> list[Judged]:
 def _why_not(overview: Overview) -> str:
     """Why results say nothing on the claims; empty if they do."""
     size = overview.size
-    if size.generated:
-        return "no data at hand; what is recorded is a smoke test on generated data"
     if not overview.results:
         return "nothing is recorded; --plan prints what it takes"
     if size.epochs is not None or size.examples is not None:

@@ -146,7 +146,7 @@ def _numbers(overview: Overview) -> str:
         measured = [
             f"{unit} {estimate(values)} ({each.kind}, {overview.name})"
             for each in overview.results
-            if each.label == label and not overview.size.generated
+            if each.label == label
             if (values := each.values(number))
         ]
         rows.append((label, published.text, "; ".join(measured) or NOT_RUN))

@@ -28,9 +28,8 @@ def figure_title(overview: Overview, kind: str) -> str:
     """What a figure shows."""
     counts = sorted({len(each.finished) for each in drawn(overview, kind)})
     many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    what = "SMOKE TEST on generated data" if overview.size.generated else overview.name
-    settings = KIND_TITLES[kind]
-    return f"{overview.experiment.name}, {what}: {settings}; seeds of each: {many}"
+    what = f"{overview.experiment.name}, {overview.name}: {KIND_TITLES[kind]}"
+    return f"{what}; seeds of each: {many}"
 
 
 def tables(overview: Overview) -> dict[str, tuple[Table, Table]]:

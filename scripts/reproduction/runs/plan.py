@@ -190,7 +190,6 @@ def _seconds(trials: Sequence[RunConfig], records: Sequence[RunRecord]) -> float
             if record.outcome == "finished"
             and record.config.task == trial.task
             and record.config.examples == trial.examples
-            and record.config.generated == trial.generated
         ]
         epoch = float(np.median(epochs)) if epochs else _usual_seconds(trial)
         if epoch is None:
@@ -200,7 +199,7 @@ def _seconds(trials: Sequence[RunConfig], records: Sequence[RunRecord]) -> float
 
 
 def _usual_seconds(trial: RunConfig) -> float | None:
-    if trial.generated or trial.task not in USUAL_EPOCHS:
+    if trial.task not in USUAL_EPOCHS:
         return None
     usual = USUAL_EPOCHS[trial.task]
     share = (trial.examples or usual.examples) / usual.examples

@@ -49,7 +49,6 @@ def test_a_trial_is_read_back():
         {"examples": 1000},
         {"schedule": "cosine"},
         {"held_out": True},
-        {"generated": True},
         {"dtype": "bfloat16"},
     ],
 )
