@@ -3,31 +3,23 @@
 import base64
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
 import jax
 
 from arsg_optax.demos.report.html import document, plain_table
-from arsg_optax.demos.report.summary import Line, method_of, ranked, summarize
+from arsg_optax.demos.report.summary import (
+    HEADINGS,
+    WORDS,
+    Line,
+    method_of,
+    ranked,
+    summarize,
+)
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.demos.training.versions import versions
-
-_COLUMNS = (
-    ("optimizer", "text"),
-    ("at", "text"),
-    ("learning rate", "number"),
-    ("final train loss", "number"),
-    ("best train loss", "number"),
-    ("final test loss", "number"),
-    ("best test loss", "number"),
-    ("final test accuracy %", "number"),
-    ("best test accuracy %", "number"),
-    ("steps to target", "number"),
-    ("seconds", "number"),
-    ("", "text"),
-)
 
 _EXPLANATION = """
 <p class="note">y: the parameters that the training loop holds, where gradients are
@@ -83,24 +75,12 @@ src="data:image/png;base64,{image}">
 
 
 def _results_table(lines: Sequence[Line], ours: set[str]) -> str:
-    rows = []
-    name = ""
+    kinds, name = [], ""
     for line in lines:
         name = line.optimizer or name
-        kind = ("first " if line.optimizer else "") + ("ours" if name in ours else "")
-        rows.append(_row(line, kind))
-    head = "".join(f'<th class="{kind}">{escape(text)}</th>' for text, kind in _COLUMNS)
-    return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    )
-
-
-def _row(cells: Iterable[str], kind: str) -> str:
-    content = "".join(
-        f'<td class="{column}">{escape(text)}</td>'
-        for text, (_, column) in zip(cells, _COLUMNS, strict=True)
-    )
-    return f'<tr class="{kind.strip()}">{content}</tr>'
+        first = "first " if line.optimizer else ""
+        kinds.append(first + ("ours" if name in ours else ""))
+    return plain_table(lines, HEADINGS, words=WORDS, kinds=kinds)
 
 
 def _settings_table(records: Sequence[RunRecord]) -> str:

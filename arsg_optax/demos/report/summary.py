@@ -13,6 +13,23 @@ from typing import NamedTuple
 from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
 from arsg_optax.demos.training.optimizers import OPTIMIZERS, Optimizer
 
+# Of the table's columns, the fields of `Line`.
+HEADINGS = (
+    "optimizer",
+    "at",
+    "learning rate",
+    "train loss",
+    "best",
+    "test loss",
+    "best",
+    "test acc %",
+    "best",
+    "steps to target",
+    "time s",
+    "",
+)
+# The first columns hold words, the others numbers.
+WORDS = 2
 NEVER = "-"
 # Of the optimizers that finished, the part that gets to the loss to reach.
 _REACH = 0.75

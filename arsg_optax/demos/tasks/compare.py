@@ -11,6 +11,7 @@ from arsg_optax.demos.tasks.material import Material
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.demos.tasks.run import run
 from arsg_optax.demos.training.optimizers import find_optimizer
+from arsg_optax.demos.training.signals import StopRequest
 
 
 def make_configs(
@@ -69,12 +70,14 @@ def compare(
     for config in configs:
         material.check(find_optimizer(config.optimizer))
     found = _Started()
-    with suppress(KeyboardInterrupt):
+    # Python may swallow an interruption between runs; a request to stop notes it.
+    with suppress(KeyboardInterrupt), StopRequest() as stop:
         for number in range(seeds):
-            for config in configs:
-                each = replace(config, seed=config.seed + number)
-                record = run(each, found, *callbacks, material=material.of(each))
-                if record.outcome == Outcome.INTERRUPTED:
+            seeded = [replace(each, seed=each.seed + number) for each in configs]
+            shared = material.of(seeded[0]) if number else material
+            for config in seeded:
+                record = run(config, found, *callbacks, material=shared)
+                if stop or record.outcome == Outcome.INTERRUPTED:
                     return found.records
     return found.records
 

@@ -143,10 +143,9 @@ class RunConfig(TaskConfig):
         held_out: Keep a fifth of the training images back, and report on them in
             place of the test set, which then is not read.
         steps: End after N steps in all, evaluated (None: whole epochs).
-        checkpoint_every: Steps between checkpoints in an epoch (None: at the ends of
-            epochs only, as `save_seconds` says).
-        save_seconds: Seconds between the checkpoints at the ends of epochs; the last
-            state is always kept.
+        checkpoint_every: Steps between checkpoints in an epoch, at whose end is one,
+            too (None: as `save_seconds` says).
+        save_seconds: Seconds between checkpoints; the last state is always kept.
         keep: Newest checkpoints to keep.
         workers: Processes that read and decode streamed images; 0: threads (None: half
             of the cores).

@@ -202,9 +202,7 @@ class Session:
         trainer, every = self._trainer, self._config.checkpoint_every
         if every is not None:
             return trainer.step % every == 0
-        passed = time.perf_counter() - self._saved
-        ended = self._evaluated == trainer.total_steps
-        return ended and passed >= self._config.save_seconds
+        return time.perf_counter() - self._saved >= self._config.save_seconds
 
     def _save(self) -> None:
         if self._directory is None:

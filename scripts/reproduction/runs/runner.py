@@ -10,6 +10,7 @@ from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.demos.tasks.run import go_on
+from arsg_optax.demos.training.signals import StopRequest
 from scripts.reproduction.experiments.recipes import find_method
 from scripts.reproduction.store import Store
 
@@ -48,11 +49,26 @@ def run_all(
         KeyboardInterrupt: after Ctrl-C; what the trial under way has done is kept.
         CheckpointError: if it cannot be kept; what was kept before stays.
     """
+    # Python may swallow an interruption between runs; this notes it.
+    with StopRequest() as stop:
+        _run_all(trials, store, load_data, observer, wait, stop)
+
+
+def _run_all(
+    trials: Sequence[RunConfig],
+    store: Store,
+    load_data: Callable[[RunConfig], Any],
+    observer: Observer,
+    wait: float,
+    stop: StopRequest,
+) -> None:
     known, told = set[str](), set[str]()
     wanted = {trial.key() for trial in trials}
     while known < wanted:
         ran = False
         for trial in trials:
+            if stop:
+                raise KeyboardInterrupt
             key = trial.key()
             if key in known:
                 continue

@@ -10,7 +10,10 @@ from arsg_optax.demos.tasks import find_task
 from arsg_optax.demos.tasks.configuration import RunConfig
 from scripts.reproduction.runs.runner import run_all, train
 from scripts.reproduction.store import Store
+from tests.demos.quiet import quiet_checkpoints
 from tests.demos.reproduction.observers import Told
+
+pytestmark = quiet_checkpoints
 
 SHORT = RunConfig(
     task="digits-mlp",

@@ -17,8 +17,11 @@ from arsg_optax.demos.training.optimizers import find_optimizer
 from scripts.reproduction.runs import runner
 from scripts.reproduction.runs.runner import run_all
 from scripts.reproduction.store import Store
+from tests.demos.quiet import quiet_checkpoints
 from tests.demos.reproduction.observers import Told
 from tests.demos.waiting import wait_until
+
+pytestmark = quiet_checkpoints
 
 TRIAL = RunConfig(
     task="digits-mlp",

@@ -158,7 +158,7 @@ def _fill_and_train(disk: Path, leave: int) -> None:
 
     observer = Recorder(40, fill)
     with pytest.raises(CheckpointError) as caught:
-        train("tiny", out=run, callbacks=(observer,), epochs=9, save_seconds=0.0)
+        train("tiny", out=run, callbacks=(observer,), epochs=9, checkpoint_every=6)
     message = str(caught.value)
     for part in ("could not be written to", "Make room", f"--resume {run}"):
         assert part in message
