@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Self, get_args, get_type_hints
@@ -14,13 +14,13 @@ import tyro
 from arsg_optax.demos.errors import UsageError, find_named
 from arsg_optax.demos.tasks import Settings, Task, find_task
 from arsg_optax.demos.tasks.settings import (
-    AtEpoch,
     Constant,
     Cosine,
     Linear,
     Option,
-    Ramp,
     WarmUp,
+    decode_option,
+    encode_option,
 )
 from arsg_optax.demos.tasks.streams import StreamedImages
 from arsg_optax.demos.tasks.task import DTYPES
@@ -257,7 +257,10 @@ class RunConfig(TaskConfig):
 def encode(config: RunConfig) -> dict[str, Any]:
     """The configuration as JSON writes it."""
     plain = {each.name: getattr(config, each.name) for each in fields(RunConfig)}
-    return {**plain, "options": {k: _plain(v) for k, v in config.options.items()}}
+    return {
+        **plain,
+        "options": {k: encode_option(v) for k, v in config.options.items()},
+    }
 
 
 def decode(held: Any) -> RunConfig:
@@ -274,7 +277,7 @@ def decode(held: Any) -> RunConfig:
         if name != "options" and not _is_a(value, kind):
             raise UsageError(f"{name} must be {kind}, got {value!r:.80}")
     try:
-        options = {k: _option(v) for k, v in held.get("options", {}).items()}
+        options = {k: decode_option(v) for k, v in held.get("options", {}).items()}
         return RunConfig(**{**held, "options": options})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
@@ -303,18 +306,3 @@ def _is_a(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):
         return bool in kinds
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
-
-
-def _plain(option: Option) -> Any:
-    if isinstance(option, Ramp | AtEpoch):
-        return {type(option).__name__: asdict(option)}
-    return option
-
-
-def _option(held: Any) -> Option:
-    if isinstance(held, dict):
-        ((kind, values),) = held.items()
-        return {"Ramp": Ramp, "AtEpoch": AtEpoch}[kind](**values)
-    if not isinstance(held, int | float):
-        raise ValueError(held)
-    return held

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -74,6 +74,23 @@ class AtEpoch:
 
 
 Option = float | int | Ramp | AtEpoch
+
+
+def encode_option(option: Option) -> Any:
+    """The option as JSON writes it."""
+    if isinstance(option, Ramp | AtEpoch):
+        return {type(option).__name__: asdict(option)}
+    return option
+
+
+def decode_option(held: Any) -> Option:
+    """The option that :func:`encode_option` wrote; `ValueError` for anything else."""
+    if isinstance(held, dict):
+        ((kind, values),) = held.items()
+        return {"Ramp": Ramp, "AtEpoch": AtEpoch}[kind](**values)
+    if not isinstance(held, int | float):
+        raise ValueError(held)
+    return held
 
 
 @dataclass(frozen=True)
