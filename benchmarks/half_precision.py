@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import arsg_optax
-from arsg_optax.demos.optimizers import ITERATE, Optimizer
 from arsg_optax.demos.tasks import Task, find_task
 from arsg_optax.demos.tasks.settings import Constant
 from arsg_optax.demos.text import TextSet, load_wikitext2
+from arsg_optax.demos.training.optimizers import ITERATE, Optimizer
 from benchmarks.eight_bits import scale_by_eight_bit_rms
 from benchmarks.nearest import stored_to_nearest
 from benchmarks.records import Row, check_names, keep

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.search import grid
 from arsg_optax.demos.tasks import Setup, Task, find_task
-from arsg_optax.demos.tune import probe_task, search_task
+from arsg_optax.demos.tasks.candidates import grid
+from arsg_optax.demos.tasks.tune import probe_task, search_task
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.tuning import LearningRateSuggestion
 from benchmarks.records import Row, keep
 

@@ -25,8 +25,8 @@ import tyro
 from flax import nnx
 
 from arsg_optax.demos.models.layers import max_pool
-from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.demos.training.trainer import Trainer
 
 BATCH = 256

@@ -45,8 +45,7 @@ from flax import linen as nn
 from sklearn.datasets import load_digits
 
 import arsg_optax
-from arsg_optax.demos.iterate import iterate_variables
-from arsg_optax.demos.linen import TrainState
+from arsg_optax.flax import TrainState, iterate_variables
 
 # %% [markdown]
 # ## Data, batches and weights for all
@@ -139,7 +138,7 @@ record("plain JAX", losses, jax.jit(plain_loss), y=params, x=iterate)
 # ## Flax Linen
 #
 # The training state holds parameters, optimizer and its state. Flax's own `TrainState`
-# works as well, without `value=`. The one in `arsg_optax.demos.linen` has `batch_stats`
+# works as well, without `value=`. The one in `arsg_optax.flax` has `batch_stats`
 # and forwards the loss, `value=loss`, to optimizers that watch it, such as `arsgb`;
 # `arsg` ignores it.
 

@@ -2,7 +2,7 @@
 
     python -m scripts.compare_crossings --task digits
 
-Step sizes are chosen as `arsg_optax.demos.search` says, on a part of the training set;
+Step sizes are chosen as `scripts.search` says, on a part of the training set;
 then every optimizer trains on all of it, and is reported on the test set. Results are
 kept in a CSV file after each optimizer; a second call goes on where the first ended.
 """
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from arsg_optax.demos import search
-from arsg_optax.demos.crossings import CROSSING_TASKS, CROSSINGS, LIKE
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.tasks import Task
 from arsg_optax.demos.training.evaluation import PointScores
+from scripts import search
+from scripts.crossings import CROSSING_TASKS, CROSSINGS, LIKE
 
 FIELDS = (
     "optimizer",

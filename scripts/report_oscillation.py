@@ -8,7 +8,7 @@ of one epoch, of several and of the whole run, averaged over the run's windows o
 length; then the mean over the seeds and its standard deviation. Beside it stands the
 median of the same ratios, which a few parameters that came back to where they were do
 not move. Step sizes are the task's; that of SGD without momentum, which no task has, is
-found by the same search (`arsg_optax.demos.search`) as theirs. All seeds are trained in
+found by the same search (`scripts.search`) as theirs. All seeds are trained in
 one compiled program. The paper's order is SGD > SGD with momentum > Adam > AdaRem.
 """
 
@@ -26,11 +26,11 @@ import tyro
 
 from arsg_optax import track_oscillation
 from arsg_optax.demos.data import Dataset
-from arsg_optax.demos.optimizers import HELD, OPTIMIZERS
-from arsg_optax.demos.search import search
 from arsg_optax.demos.tasks import Settings, Setup, Task, find_task
+from arsg_optax.demos.training.optimizers import HELD, OPTIMIZERS
 from arsg_optax.demos.training.sources import resident
 from arsg_optax.demos.training.steps import TrainState, init_state, make_epoch
+from scripts.search import search
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     python scripts/search_learning_rates.py --task digits-mlp
 
-`arsg_optax.demos.search` says how it is done. The result is the table that is kept
+`scripts.search` says how it is done. The result is the table that is kept
 beside it, which the defaults in `arsg_optax.demos.tasks` have to equal.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tyro
 
-from arsg_optax.demos.search import search, table_path, write_table
 from arsg_optax.demos.tasks import find_task
+from scripts.search import search, table_path, write_table
 
 
 @dataclass(frozen=True)

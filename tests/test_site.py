@@ -116,7 +116,7 @@ def test_a_missing_symbol_would_be_named():
         "arsg_optax.dynamics.gain_factor",
         "arsg_optax.tuning.search_learning_rate",
         "arsg_optax.hyperparams.from_qhm",
-        "arsg_optax.demos.iterate.at_iterate",
+        "arsg_optax.flax.at_iterate",
     } <= symbols
     assert not {name for name in symbols if name.rpartition(".")[2].startswith("_")}
     check(symbols)

@@ -2,13 +2,15 @@
 
 Only the standard library is imported here, so that a missing extra is one line and not
 a traceback. Exit codes: 0 success; 1 an extra or the data are missing, or no optimizer
-finished; 2 a request that cannot be run; 130 interrupted.
+finished; 2 a request that cannot be run; 130 interrupted; 141 nobody reads the output.
 """
 
 import importlib
 import importlib.util
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import metadata
 
 # Import name of each package of the `demos` extra that the commands use.
 _NEEDED = (
@@ -30,8 +32,7 @@ _COMMANDS = {
     "train": "train a task with one optimizer, with checkpoints",
     "compare": "train a task with several optimizers and compare them",
     "tune": "search an optimizer's step size on a task",
-    "reproduce": "run an experiment of the papers, write its tables and verdicts",
-    "report": "write the page of all reproductions from their records",
+    "plot": "draw runs that are kept, side by side",
     "dynamics": "draw the theory: which curvatures converge, how fast, how noisily",
 }
 
@@ -46,9 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded("arsg", lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(f"arsg_optax {metadata.version('arsg_optax')}")
+        return 0
     missing = [name for name in _NEEDED if not _is_installed(name)]
     if missing:
         return _fail(
+            "arsg",
             1,
             f"the demos need {', '.join(missing)}, not installed here: "
             'pip install "arsg_optax[demos]"',
@@ -65,24 +74,45 @@ def _is_installed(name: str) -> bool:
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    try:
-        from arsg_optax.demos.errors import (
-            CheckpointError,
-            DataError,
-            UsageError,
-            find_named,
-        )
+    from arsg_optax.demos.errors import find_named
 
+    find_named(_COMMANDS, "command", name)
+    module = importlib.import_module(f"arsg_optax.demos.commands.{name}")
+    return module.run(arguments)
+
+
+def guarded(program: str, action: Callable[[], int]) -> int:
+    """The exit code of an action, whose errors become one line.
+
+    Args:
+        program: its name, before the line.
+        action: returns an exit code.
+    """
+    try:
         try:
-            find_named(_COMMANDS, "command", name)
-            module = importlib.import_module(f"arsg_optax.demos.commands.{name}")
-            return module.run(arguments)
-        except UsageError as error:
-            return _fail(2, str(error))
-        except (DataError, CheckpointError) as error:
-            return _fail(1, str(error))
+            code = action()
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            # As of `arsg --help | head`: nobody reads on, and Python's own flush at
+            # the end must not meet the broken pipe again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except Exception as error:
+            return _fail(program, _code(error), str(error))
     except KeyboardInterrupt:
-        return _fail(130, "interrupted")
+        return _fail(program, 130, "interrupted")
+
+
+def _code(error: Exception) -> int:
+    """The exit code of an error that is one line; raises all others."""
+    from arsg_optax.demos.errors import CheckpointError, DataError, UsageError
+
+    if isinstance(error, UsageError):
+        return 2
+    if isinstance(error, DataError | CheckpointError):
+        return 1
+    raise error
 
 
 def _usage() -> str:
@@ -90,12 +120,12 @@ def _usage() -> str:
     return (
         "usage: arsg COMMAND [options]\n\n"
         f"commands:\n{commands}\n\n"
-        "arsg COMMAND --help explains the options."
+        "arsg COMMAND --help explains the options; arsg --version prints the version."
     )
 
 
-def _fail(code: int, message: str) -> int:
-    print(f"arsg: {message}", file=sys.stderr)
+def _fail(program: str, code: int, message: str) -> int:
+    print(f"{program}: {message}", file=sys.stderr)
     return code
 
 

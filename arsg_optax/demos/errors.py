@@ -18,6 +18,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written or read: the message names the remedy."""
 
 
+class DamagedError(CheckpointError):
+    """There are checkpoints, and none of them can be read."""
+
+
 def find_named(known: Mapping[str, _Known], what: str, name: str) -> _Known:
     """The entry of that name.
 

@@ -15,7 +15,7 @@ LISTED = (
     "arsg_optax.tuning",
 )
 # Modules without `__all__`: what they define under a public name.
-DEFINED = ("arsg_optax.hyperparams", "arsg_optax.demos.iterate")
+DEFINED = ("arsg_optax.hyperparams", "arsg_optax.flax")
 
 
 def public_symbols() -> Iterator[str]:

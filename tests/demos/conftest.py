@@ -11,9 +11,10 @@ from flax import nnx
 
 from arsg_optax.demos.data import Dataset, Split
 from arsg_optax.demos.models import MLP
-from arsg_optax.demos.results import Row, Run
-from arsg_optax.demos.tasks import TASKS, Task
+from arsg_optax.demos.tasks import TASKS, Task, configuration
+from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.kinds import Images
+from arsg_optax.demos.tasks.records import RunRecord
 
 
 @pytest.fixture(autouse=True)
@@ -63,25 +64,25 @@ def task(dataset: Dataset) -> Task:
     )
 
 
-class Recorder:
-    """Notes what a comparison tells."""
+class Recorder(Callbacks):
+    """Notes what runs tell."""
 
     def __init__(self) -> None:
-        self.started: list[str] = []
-        self.finished: list[str] = []
-        self.rows: list[Row] = []
+        self.finished_ones: list[str] = []
 
-    def run_started(self, run: Run) -> None:
-        self.started.append(run.optimizer)
-
-    def epoch_finished(self, run: Run, row: Row) -> None:
-        self.rows.append(row)
-
-    def run_finished(self, run: Run) -> None:
-        self.finished.append(run.optimizer)
+    def finished(self, record: RunRecord) -> None:
+        self.finished_ones.append(record.config.optimizer)
 
 
 @pytest.fixture
 def recorder() -> Recorder:
     """An observer that only remembers."""
     return Recorder()
+
+
+@pytest.fixture
+def tiny_task(task: Task, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """Makes the tiny task known as `tiny` and, so that it is the default, as digits."""
+    known = {**TASKS, "tiny": task, "digits-mlp": task}
+    monkeypatch.setattr(configuration, "find_task", known.__getitem__)
+    return task

@@ -1,7 +1,6 @@
 """The command line: requests, files, exit codes."""
 
 import contextlib
-import csv
 import importlib.util
 import io
 import re
@@ -14,16 +13,17 @@ import pytest
 
 from arsg_optax.demos import cli
 from arsg_optax.demos.commands import compare as command
+from arsg_optax.demos.commands.shared import read_options
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.results import Row
-from arsg_optax.demos.tasks import TASKS, Task
+from arsg_optax.demos.report.summary import averaged, format_loss
+from arsg_optax.demos.tasks import TASKS, Task, configuration
+from arsg_optax.demos.tasks.records import Outcome, read
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 
 @pytest.fixture
-def tiny(task: Task, monkeypatch, tmp_path: Path) -> Path:
+def tiny(tiny_task: Task, tmp_path: Path) -> Path:
     """Makes the tiny task known, and gives a directory for the results."""
-    monkeypatch.setattr(command, "find_task", lambda name: task)
     return tmp_path / "results"
 
 
@@ -37,7 +37,7 @@ def results(task: Task, tmp_path_factory) -> tuple[Path, str]:
         contextlib.redirect_stdout(io.StringIO()) as printed,
         jax.numpy_dtype_promotion("standard"),
     ):
-        patch.setattr(command, "find_task", lambda name: task)
+        patch.setattr(configuration, "find_task", lambda name: task)
         assert cli.main(["compare", *arguments, "--out", str(directory)]) == 0
     return directory, printed.getvalue()
 
@@ -45,30 +45,23 @@ def results(task: Task, tmp_path_factory) -> tuple[Path, str]:
 def test_files_and_table(results: tuple[Path, str]):
     directory, printed = results
     files = {file.name for file in directory.iterdir()}
-    assert files == {"metrics.csv", "curves.png", "report.html"}
+    assert files == {"rsg.json", "adam.json", "sgd.json", "curves.png", "report.html"}
     assert (directory / "curves.png").read_bytes().startswith(b"\x89PNG")
     for text in ("rsg", "x: iterate", "y = x", "sgd: diverged in epoch 1", "Target"):
         assert text in printed
-    for file in files:
-        assert str(directory / file) in printed
+    for name in ("curves.png", "report.html"):
+        assert str(directory / name) in printed
 
 
-def test_columns_of_the_metrics(results: tuple[Path, str]):
-    with (results[0] / "metrics.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert list(lines[0]) == list(Row._fields)
-    found = [(line["optimizer"], line["epoch"], line["step"]) for line in lines]
-    finished = [
-        (name, str(epoch), str(6 * epoch))
-        for name in ("rsg", "adam")
-        for epoch in (1, 2, 3)
-    ]
-    assert found == [*finished, ("sgd", "1", "6")]
-    assert [line["own_point"] for line in lines] == ["iterate"] * 3 + ["held"] * 4
-    assert all(line["test_loss_y"] == line["test_loss_x"] for line in lines[3:])
-    assert all(line["test_loss_y"] != line["test_loss_x"] for line in lines[:3])
-    settings = TASKS["digits-mlp"].settings
-    assert float(lines[3]["learning_rate"]) == settings["adam"].learning_rate
+def test_records_can_be_read(results: tuple[Path, str]):
+    found = {name: read(results[0] / f"{name}.json") for name in ("rsg", "adam", "sgd")}
+    assert [len(record.epochs) for record in found.values()] == [3, 3, 1]
+    assert found["sgd"].outcome == Outcome.DIVERGED
+    assert [epoch.step for epoch in found["rsg"].epochs] == [6, 12, 18]
+    rate = TASKS["digits-mlp"].settings["adam"].learning_rate
+    assert found["adam"].config.learning_rate == rate
+    assert all(e.test_loss_y == e.test_loss_x for e in found["adam"].epochs)
+    assert all(e.test_loss_y != e.test_loss_x for e in found["rsg"].epochs)
 
 
 def test_report_needs_nothing_else(results: tuple[Path, str]):
@@ -85,42 +78,60 @@ def test_report_needs_nothing_else(results: tuple[Path, str]):
 
 
 def test_interrupt_leaves_readable_files(tiny: Path, monkeypatch, capsys):
-    def stop(self, run, row):
-        if (run.optimizer, row.epoch) == ("rsg", 2):
+    def stop(self, record, epoch):
+        if (record.config.optimizer, len(record.epochs)) == ("rsg", 2):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(command.LiveProgress, "epoch_finished", stop)
+    monkeypatch.setattr(command.RunProgress, "epoch_finished", stop)
     arguments = ["compare", "--optimizers", "sgd,rsg,adam", "--out", str(tiny)]
     assert cli.main(arguments) == 130
     printed = capsys.readouterr()
     assert f"interrupted; the results so far are in {tiny}" in printed.err
     assert "rsg: interrupted after 2 epochs" in printed.out
-    lines = (tiny / "metrics.csv").read_text().splitlines()
-    assert len(lines) == 1 + 3 + 2
+    assert len(read(tiny / "sgd.json").epochs) == 3
+    assert len(read(tiny / "rsg.json").epochs) == 2
     assert (tiny / "curves.png").stat().st_size > 1000
     assert "Interrupted" in (tiny / "report.html").read_text()
 
 
-def test_interrupt_before_the_first_epoch(tiny: Path, monkeypatch):
-    def stop(self, run):
+def test_interrupt_before_the_first_epoch_leaves_nothing(tiny: Path, monkeypatch):
+    def stop(self, record):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command.LiveProgress, "run_started", stop)
+    monkeypatch.setattr(command.RunProgress, "started", stop)
     assert cli.main(["compare", "--optimizers", "adam", "--out", str(tiny)]) == 130
-    assert len((tiny / "metrics.csv").read_text().splitlines()) == 1
-    assert (tiny / "report.html").exists()
+    assert not tiny.exists()
 
 
-def test_metrics_are_written_after_each_optimizer(tiny: Path, monkeypatch):
+def test_records_are_written_after_each_optimizer(tiny: Path, monkeypatch):
     seen = []
 
-    def look(self, run):
-        file = tiny / "metrics.csv"
-        seen.append(len(file.read_text().splitlines()) if file.exists() else 0)
+    def look(self, record):
+        seen.append(len(list(tiny.glob("*.json"))))
 
-    monkeypatch.setattr(command.LiveProgress, "run_started", look)
-    assert cli.main(["compare", "--optimizers", "sgd,rsg", "--out", str(tiny)]) == 0
-    assert seen == [0, 1 + 3]
+    monkeypatch.setattr(command.RunProgress, "started", look)
+    arguments = ["--optimizers", "sgd", "--optimizers=rsg", "--epochs", "1"]
+    assert cli.main(["compare", *arguments, "--out", str(tiny)]) == 0
+    assert seen == [0, 1]
+
+
+def test_seeds_are_averaged_and_kept_runs_can_be_drawn(tiny: Path, tmp_path, capsys):
+    arguments = ["--optimizers", "sgd", "--epochs", "1", "--seeds", "2"]
+    assert cli.main(["compare", *arguments, "--out", str(tiny)]) == 0
+    first, second = (read(tiny / f"{name}.json") for name in ("sgd", "sgd-1"))
+    assert (first.config.seed, second.config.seed) == (0, 1)
+    (mean,) = averaged([first, second])
+    both = first.epochs[0].test_loss_x + second.epochs[0].test_loss_x
+    assert mean.epochs[0].test_loss_x == pytest.approx(both / 2)
+    table = capsys.readouterr().out
+    drawn = tmp_path / "drawn"
+    assert cli.main(["plot", str(tiny), "--out", str(drawn)]) == 0
+    assert format_loss(both / 2) in table and format_loss(both / 2) in (
+        capsys.readouterr().out
+    )
+    assert {p.name for p in drawn.iterdir()} == {"curves.png", "report.html"}
+    assert cli.main(["plot", str(drawn)]) == 2
+    assert "holds no record of a run" in capsys.readouterr().err
 
 
 def test_nothing_finished(tiny: Path):
@@ -135,7 +146,7 @@ def test_default_directories_do_not_collide(tiny: Path, monkeypatch, tmp_path: P
         assert cli.main(["compare", "--optimizers", "sgd", "--epochs", "1"]) == 0
     runs = list((tmp_path / "runs").iterdir())
     assert len(runs) == 2
-    assert all(re.fullmatch(r"\d{8}-\d{6}-tiny(-2)?", run.name) for run in runs)
+    assert all(re.fullmatch(r"\d{8}-\d{6}-digits-mlp(-2)?", run.name) for run in runs)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +185,7 @@ def test_directory_that_refuses_files(tmp_path: Path, capsys, monkeypatch):
     def refuse(dir):
         raise PermissionError(f"not in {dir}")
 
-    monkeypatch.setattr("arsg_optax.demos.commands._shared.TemporaryFile", refuse)
+    monkeypatch.setattr("arsg_optax.demos.commands.shared.TemporaryFile", refuse)
     assert cli.main(["compare", "--out", str(tmp_path)]) == 2
     assert "--out" in capsys.readouterr().err
 
@@ -204,7 +215,7 @@ def test_help_and_unknown_commands(capsys):
 
 def test_learning_rates_are_read():
     read = command.parse_learning_rates
-    assert read(("adam=0.01", "arsg=2e-2,sgd=1")) == {
+    assert read(("adam=0.01", "arsg=2e-2", "sgd=1")) == {
         "adam": 0.01,
         "arsg": 0.02,
         "sgd": 1.0,
@@ -214,6 +225,33 @@ def test_learning_rates_are_read():
             read((wrong,))
     with pytest.raises(UsageError, match="'adam' more than once"):
         read(("adam=1", "adam=2"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--optimizers", "a", "b", "--seed", "1", "--optimizers", "c"],
+        ["--optimizers", "a,b,c", "--seed", "1"],
+        ["--optimizers=a,b", "--seed=1", "--optimizers=c"],
+    ],
+)
+def test_lists_mean_the_same_however_they_are_given(arguments: list[str]):
+    options = read_options(command.Compare, "arsg compare", arguments)
+    assert isinstance(options, command.Compare)
+    assert (options.optimizers, options.seed) == (("a", "b", "c"), 1)
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("arsg_optax 0.")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.parametrize("arguments", ["--help", "train --help"])
+def test_help_that_nobody_reads_to_the_end(arguments: str):
+    command = f"{sys.executable} -m arsg_optax.demos {arguments} | true"
+    found = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert "Traceback" not in found.stderr and "BrokenPipe" not in found.stderr
 
 
 def test_missing_extra_is_one_line(monkeypatch, capsys):

@@ -1,72 +1,87 @@
 """Comparisons: training, divergence, interruption, and wrong requests."""
 
 import math
+import signal
 
 import pytest
 
-from arsg_optax.demos.compare import compare, make_plan
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.results import Outcome
 from arsg_optax.demos.tasks import Task, find_task
+from arsg_optax.demos.tasks.compare import compare, make_configs
+from arsg_optax.demos.tasks.configuration import TaskConfig
+from arsg_optax.demos.tasks.material import load
+from arsg_optax.demos.tasks.records import Outcome
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
+
+
+def compared(dataset: Dataset, optimizers=(), *callbacks, rates=None, **options):
+    shared = TaskConfig(task="tiny", **options)
+    configs = make_configs(shared, optimizers, rates)
+    return compare(configs, load(shared, data=dataset), *callbacks)
+
+
+@pytest.fixture(autouse=True)
+def known(tiny_task: Task) -> None:
+    """The tiny task is known."""
 
 
 def test_every_optimizer_lowers_the_loss(task: Task, dataset: Dataset, recorder):
-    comparison = compare(make_plan(task, epochs=4), dataset, recorder)
-    assert [run.optimizer for run in comparison.runs] == list(task.settings)
-    assert set(recorder.finished) == set(OPTIMIZERS) - {"adarem_s"}
-    for run in comparison.runs:
-        assert run.outcome is Outcome.FINISHED
-        first, last = run.rows[0], run.rows[-1]
-        assert last.whole_train_loss_y < first.train_loss, run.optimizer
-        assert (last.epoch, last.step) == (4, 4 * (200 // 32))
-        same = all(row.whole_train_loss_x == row.whole_train_loss_y for row in run.rows)
-        assert same != run.has_own_point, run.optimizer
+    records = compared(dataset, (), recorder, epochs=4)
+    assert [record.config.optimizer for record in records] == list(task.settings)
+    assert set(recorder.finished_ones) == set(OPTIMIZERS) - {"adarem_s"}
+    for record in records:
+        name, last = record.config.optimizer, record.epochs[-1]
+        assert record.outcome == Outcome.FINISHED
+        assert last.whole_train_loss_y < record.epochs[0].train_loss, name
+        assert (len(record.epochs), last.step) == (4, 4 * (200 // 32))
+        pairs = [(e.whole_train_loss_x, e.whole_train_loss_y) for e in record.epochs]
+        same = all(x == y for x, y in pairs)
+        assert same == (OPTIMIZERS[name].points.own_point is None), name
 
 
-def test_the_same_seed_gives_the_same_numbers(task: Task, dataset: Dataset, recorder):
+def test_the_same_seed_gives_the_same_numbers(dataset: Dataset):
     def numbers(seed: int):
-        runs = compare(make_plan(task, ["sgd"], seed=seed), dataset, recorder).runs
-        return [row._replace(seconds=0.0) for row in runs[0].rows]
+        return compared(dataset, ["sgd"], seed=seed)[0].epochs
 
     assert numbers(1) == numbers(1)
     assert numbers(1) != numbers(2)
 
 
-def test_others_go_on_when_one_diverges(task: Task, dataset: Dataset, recorder):
-    plan = make_plan(task, ["sgd", "adam"], learning_rates={"sgd": 1e30}, epochs=3)
-    sgd, adam = compare(plan, dataset, recorder).runs
-    assert sgd.outcome is Outcome.DIVERGED
-    assert sgd.status() == f"diverged in epoch {len(sgd.rows)}"
-    assert not sgd.rows[-1].is_finite()
-    assert adam.outcome is Outcome.FINISHED
-    assert len(adam.rows) == 3
-    assert recorder.finished == ["sgd", "adam"]
+def test_others_go_on_when_one_diverges(dataset: Dataset, recorder):
+    sgd, adam = compared(dataset, ["sgd", "adam"], recorder, rates={"sgd": 1e30})
+    assert sgd.outcome == Outcome.DIVERGED
+    assert sgd.status() == f"diverged in epoch {len(sgd.epochs)}"
+    assert not sgd.epochs[-1].is_finite()
+    assert adam.outcome == Outcome.FINISHED
+    assert len(adam.epochs) == 3
+    assert recorder.finished_ones == ["sgd", "adam"]
 
 
-def test_an_interrupt_leaves_the_runs_so_far(task: Task, dataset: Dataset, recorder):
-    def stop(run, row):
-        if (run.optimizer, row.epoch) == ("rsg", 2):
+def test_an_interrupt_leaves_the_runs_so_far(dataset: Dataset, recorder):
+    def stop(record, epoch):
+        if (record.config.optimizer, len(record.epochs)) == ("rsg", 2):
             raise KeyboardInterrupt
 
     recorder.epoch_finished = stop
-    comparison = compare(make_plan(task, ["sgd", "rsg", "adam"]), dataset, recorder)
-    assert comparison.interrupted
-    sgd, rsg = comparison.runs
-    assert (sgd.outcome, len(sgd.rows)) == (Outcome.FINISHED, 3)
-    assert (rsg.outcome, len(rsg.rows)) == (Outcome.INTERRUPTED, 2)
+    sgd, rsg = compared(dataset, ["sgd", "rsg", "adam"], recorder)
+    assert (sgd.outcome, len(sgd.epochs)) == (Outcome.FINISHED, 3)
+    assert (rsg.outcome, len(rsg.epochs)) == (Outcome.INTERRUPTED, 2)
     assert rsg.status() == "interrupted after 2 epochs"
 
 
-def test_settings_reach_the_plan(task: Task):
-    plan = make_plan(
-        task, ["adam", "adam", "arsg"], batch_size=50, learning_rates={"adam": 0.5}
-    )
-    assert list(plan.settings) == ["adam", "arsg"]
-    assert plan.settings["adam"].learning_rate == 0.5
-    assert plan.settings["arsg"] == task.settings["arsg"]
-    assert (plan.task.batch_size, plan.task.epochs) == (50, 3)
+def test_a_signal_ends_the_run_and_the_comparison(dataset: Dataset, recorder):
+    recorder.steps_done = lambda *_: signal.raise_signal(signal.SIGINT)
+    (sgd,) = compared(dataset, ["sgd", "adam"], recorder)
+    assert (sgd.outcome, sgd.signal) == (Outcome.INTERRUPTED, signal.SIGINT)
+
+
+def test_settings_reach_the_runs(task: Task):
+    shared = TaskConfig(task="tiny", batch_size=50)
+    adam, arsg = make_configs(shared, ["adam", "adam", "arsg"], {"adam": 0.5})
+    assert adam.chosen_settings().learning_rate == 0.5
+    assert arsg.chosen_settings() == task.settings["arsg"]
+    assert (adam.chosen_task().batch_size, adam.chosen_task().epochs) == (50, 3)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +101,21 @@ def test_settings_reach_the_plan(task: Task):
         ),
     ],
 )
-def test_wrong_requests(task: Task, arguments: dict, message: str):
+def test_wrong_requests(arguments: dict, message: str):
+    names = arguments.pop("optimizers", ())
+    rates = arguments.pop("learning_rates", None)
     with pytest.raises(UsageError, match=message):
-        make_plan(task, **arguments)
+        make_configs(TaskConfig(task="tiny", **arguments), names, rates)
 
 
-def test_batch_larger_than_the_data(task: Task, dataset: Dataset, recorder):
+def test_batch_larger_than_the_data(dataset: Dataset):
     with pytest.raises(UsageError, match=r"at most the 200 training examples.*got 201"):
-        compare(make_plan(task, ["adam"], batch_size=201), dataset, recorder)
+        compared(dataset, ["adam"], batch_size=201)
+
+
+def test_an_optimizer_for_another_network(dataset: Dataset):
+    with pytest.raises(UsageError, match="'adarem_s' needs weights of 4 axes"):
+        compared(dataset, ["adam", "adarem_s"], rates={"adarem_s": 0.1})
 
 
 def test_unknown_task():

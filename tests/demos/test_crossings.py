@@ -10,17 +10,16 @@ import pytest
 from flax import nnx
 
 from arsg_optax import tuning
-from arsg_optax.demos import search
-from arsg_optax.demos.crossings import (
+from arsg_optax.demos.data import Dataset
+from arsg_optax.demos.models import NormalizedMLP
+from arsg_optax.demos.tasks import Task, candidates
+from arsg_optax.demos.training.trainer import Trainer
+from scripts.crossings import (
     CROSSING_TASKS,
     CROSSINGS,
     LIKE,
     hidden_matrices,
 )
-from arsg_optax.demos.data import Dataset
-from arsg_optax.demos.models import NormalizedMLP
-from arsg_optax.demos.tasks import Task
-from arsg_optax.demos.training.trainer import Trainer
 
 RATES = {
     "arsg with resilience": 0.02,
@@ -79,7 +78,7 @@ def test_it_trains(name: str, crossing_task: Task, dataset: Dataset):
 
 def test_every_crossing_has_a_rate_here_and_a_range_there():
     assert set(RATES) == set(LIKE) < set(CROSSINGS)
-    assert all(len(search.candidates(n, LIKE.get(n))) == 9 for n in CROSSINGS)
+    assert all(len(candidates.candidates(n, LIKE.get(n))) == 9 for n in CROSSINGS)
 
 
 def test_the_mask_names_the_scale_invariant_matrices(

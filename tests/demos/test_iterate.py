@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 import arsg_optax
-from arsg_optax.demos import iterate
-from arsg_optax.demos.iterate import at_iterate, iterate_variables
+import arsg_optax.flax as iterate
 from arsg_optax.demos.models.layers import BatchNorm
+from arsg_optax.flax import at_iterate, iterate_variables
 from tests.demos.twins import (
     Network,
     Plain,

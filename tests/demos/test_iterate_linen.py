@@ -9,7 +9,7 @@ from flax import core, nnx
 from flax.training import train_state
 
 import arsg_optax
-from arsg_optax.demos.iterate import at_iterate, iterate_variables
+from arsg_optax.flax import at_iterate, iterate_variables
 from tests.demos.twins import (
     Network,
     assert_trees_close,

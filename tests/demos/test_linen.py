@@ -11,8 +11,7 @@ import pytest
 from flax.training import train_state
 
 import arsg_optax
-from arsg_optax.demos.iterate import iterate_variables
-from arsg_optax.demos.linen import TrainState
+from arsg_optax.flax import TrainState, iterate_variables
 from tests.demos.twins import LinenNetwork, linen_state, random_batches
 
 # Boosts after three windows of eight steps with a flat loss.

@@ -11,9 +11,9 @@ from flax import nnx
 
 import arsg_optax
 from arsg_optax.demos.data import Dataset
-from arsg_optax.demos.optimizers import OPTIMIZERS, Points
 from arsg_optax.demos.tasks import TASKS, Task
 from arsg_optax.demos.tasks.settings import Clock
+from arsg_optax.demos.training.optimizers import OPTIMIZERS, Points
 from arsg_optax.demos.training.steps import TrainState, init_state, make_step
 
 OURS = {"rsg", "arsg", "arsgb", "namsg", "swnts", "adarem", "adarem_s"}

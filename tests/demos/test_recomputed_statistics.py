@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arsg_optax.demos.iterate import recomputed_statistics
+from arsg_optax.flax import recomputed_statistics
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99, 0.999])

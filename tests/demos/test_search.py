@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arsg_optax.demos import search
-from arsg_optax.demos.compare import compare, make_plan
 from arsg_optax.demos.data import Dataset
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.tasks import TASKS, AtEpoch, Task
+from arsg_optax.demos.tasks import TASKS, AtEpoch, Task, candidates
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.material import load
+from arsg_optax.demos.tasks.run import run
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.demos.training.sources import shuffle_key
+from scripts import search
 
 SEARCHED = {name: task for name, task in TASKS.items() if task.searched}
 
@@ -34,7 +36,7 @@ def test_every_optimizer_had_the_same_budget(task: Task):
     assert len({row.seeds for row in rows}) == 1
     for name in task.searched:
         tried = [row for row in rows if row.optimizer == name]
-        extra = len(tried) - search.CANDIDATES
+        extra = len(tried) - candidates.CANDIDATES
         assert extra % search.EXTENSION == 0
         assert 0 <= extra <= search.EXTENSION * search.MAX_EXTENSIONS
         best = min(tried, key=lambda row: row.held_out_loss)
@@ -44,20 +46,21 @@ def test_every_optimizer_had_the_same_budget(task: Task):
 
 
 def test_grid():
-    assert search.grid(2e-4, 4) == [0.0002, 0.0005, 0.001, 0.002]
-    assert search.grid(0.05, 3) == [0.05, 0.1, 0.2]
-    assert search.grid(0.01, -3) == [0.001, 0.002, 0.005]
-    assert all(len(search.candidates(name)) == 9 for name in OPTIMIZERS)
+    assert candidates.grid(2e-4, 4) == [0.0002, 0.0005, 0.001, 0.002]
+    assert candidates.grid(0.05, 3) == [0.05, 0.1, 0.2]
+    assert candidates.grid(0.01, -3) == [0.001, 0.002, 0.005]
+    assert all(len(candidates.candidates(name)) == 9 for name in OPTIMIZERS)
 
 
-def test_scores_equal_single_runs(task: Task, dataset: Dataset, recorder):
-    part = search.split(dataset)
+def test_scores_equal_single_runs(tiny_task: Task, dataset: Dataset):
+    task = tiny_task
+    part = candidates.split(dataset)
     scores = search.make_scores(task, "rsg", part, seeds=2)([0.1, 1.0])
     singly = []
     for seed in range(2):
-        plan = make_plan(task, ["rsg"], learning_rates={"rsg": 1.0}, seed=seed)
-        (run,) = compare(plan, part, recorder).runs
-        singly.append(run.rows[-1].test_loss_x)
+        config = RunConfig(task="tiny", optimizer="rsg", learning_rate=1.0, seed=seed)
+        record = run(config, material=load(config, data=part))
+        singly.append(record.epochs[-1].test_loss_x)
     mean, spread = scores[1.0]
     np.testing.assert_allclose(mean, np.mean(singly), rtol=1e-4)
     np.testing.assert_allclose(spread, np.std(singly), rtol=1e-2, atol=1e-5)
@@ -71,7 +74,7 @@ def test_winner_at_an_edge_extends_the_grid(task: Task, dataset: Dataset, monkey
     monkeypatch.setattr(search, "make_scores", fake)
     rows = search.search(task, "adam", dataset, seeds=1)
     assert search.chosen(rows) == {"adam": 1.0}
-    assert len(rows) == search.CANDIDATES + 2 * search.EXTENSION
+    assert len(rows) == candidates.CANDIDATES + 2 * search.EXTENSION
 
 
 def test_extension_ends(task: Task, dataset: Dataset, monkeypatch):
@@ -80,13 +83,13 @@ def test_extension_ends(task: Task, dataset: Dataset, monkeypatch):
 
     monkeypatch.setattr(search, "make_scores", fake)
     rows = search.search(task, "adam", dataset, seeds=1)
-    limit = search.CANDIDATES + search.MAX_EXTENSIONS * search.EXTENSION
+    limit = candidates.CANDIDATES + search.MAX_EXTENSIONS * search.EXTENSION
     assert len(rows) == limit
     assert rows[0].chosen
 
 
 def test_divergence_scores_infinity(task: Task, dataset: Dataset):
-    part = search.split(dataset)
+    part = candidates.split(dataset)
     scores = search.make_scores(task, "sgd", part, seeds=1)([0.01, 1e30])
     assert np.isfinite(scores[0.01][0])
     assert scores[1e30] == (np.inf, np.inf)

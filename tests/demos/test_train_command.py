@@ -8,16 +8,15 @@ import pytest
 from arsg_optax.demos import cli
 from arsg_optax.demos.commands import train as command
 from arsg_optax.demos.tasks import TASKS, Task
-from arsg_optax.demos.training import configuration
+from arsg_optax.demos.tasks.records import read
 from tests.demos.quiet import quiet_checkpoints
 
 pytestmark = quiet_checkpoints
 
 
 @pytest.fixture
-def tiny(task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def tiny(tiny_task: Task, tmp_path: Path) -> Path:
     """Makes the tiny task known as `digits-mlp`, and gives a directory."""
-    monkeypatch.setattr(configuration, "find_task", lambda name: task)
     return tmp_path / "run"
 
 
@@ -52,13 +51,16 @@ def test_a_run_and_its_resumption(tiny: Path, monkeypatch, capsys):
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command.TrainProgress, "steps_done", stop)
+        patch.setattr(command.StepProgress, "steps_done", stop)
         assert cli.main(["train", "--out", str(tiny)]) == 130
     printed = capsys.readouterr()
     assert f"go on with: arsg train --resume {tiny}" in printed.err
     assert "tiny: bright rows; 3 epochs, batch size 32, seed 0" in printed.out
     assert cli.main(["train", "--resume", str(tiny)]) == 0
     printed = capsys.readouterr().out
+    at_x = next(line for line in printed.splitlines() if line.startswith("at x"))
+    assert cli.main(["train", "--evaluate", str(tiny)]) == 0
+    assert at_x in capsys.readouterr().out
     assert "continuing after step" in printed
     assert "epoch 3: mean minibatch loss" in printed
     assert "at x, the iterate: train loss" in printed
@@ -68,6 +70,8 @@ def test_resume_takes_no_other_option(tiny: Path, capsys):
     assert cli.main(["train", "--resume", str(tiny), "--epochs", "9"]) == 2
     error = capsys.readouterr().err
     assert "--epochs cannot be given with --resume, got 9" in error
+    assert cli.main(["train", "--extend", "3"]) == 2
+    assert "--extend needs the run that is to go on" in capsys.readouterr().err
 
 
 def test_divergence(tiny: Path, capsys):
@@ -78,9 +82,54 @@ def test_divergence(tiny: Path, capsys):
     assert "try a smaller --learning-rate than 1e+30" in error
 
 
+def test_options_come_from_a_file(tiny: Path, tmp_path: Path):
+    file = tmp_path / "run.toml"
+    text = 'optimizer = "adam"\nlearning_rate = 0.01\n[options]\nb1 = 0.5\n'
+    file.write_text(text)
+    arguments = ["--config", str(file), "--epochs", "1", "--optimizer.b2=0.9"]
+    assert cli.main(["train", *arguments, "--out", str(tiny)]) == 0
+    config = read(tiny / "record.json").config
+    assert (config.optimizer, config.learning_rate, config.epochs) == ("adam", 0.01, 1)
+    assert config.options == {"b1": 0.5, "b2": 0.9}
+    again = tmp_path / "again"
+    arguments = ["--config", str(tiny / "config.json"), "--out", str(again)]
+    assert cli.main(["train", *arguments]) == 0
+    assert read(again / "record.json").epochs == read(tiny / "record.json").epochs
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"epoch": 3}', "unknown field of a configuration 'epoch'; known"),
+        ('{"epochs": "3"}', "epochs must be int | None, got '3'"),
+        ('{"seed": true}', "seed must be <class 'int'>, got True"),
+        ("[" * 100_000, "holds no configuration of a run"),
+        ("[1]", "must be a table of names, got [1]"),
+        ('{"options": {"b1": "x"}}', "options must be numbers, ramps or epochs"),
+    ],
+)
+def test_a_file_with_something_else(text: str, message: str, tmp_path: Path, capsys):
+    file = tmp_path / "run.json"
+    file.write_text(text)
+    assert cli.main(["train", "--config", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and str(file) in error
+
+
+def test_an_empty_directory_is_not_left(tiny: Path, monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--batch-size", "100000"]) == 2
+    assert not list(tmp_path.glob("runs/*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--optimizer", "adam", "--optimizer.b3", "1"],
+            "adam has no hyper-parameter 'b3'; it has b1, b2, eps",
+        ),
+        (["--optimizer.b1", "x"], "--optimizer.b1 must be a number, got 'x'"),
         (["--task", "mnist"], "unknown task 'mnist'; known tasks: digits-mlp, mnist-"),
         (["--optimizer", "adma"], "unknown optimizer 'adma'; known optimizers: arsg"),
         (["--preset", "slow"], "preset must be one of those of digits-mlp: fast"),

@@ -8,7 +8,7 @@ import numpy as np
 from flax import core, linen, nnx
 
 import arsg_optax
-from arsg_optax.demos.linen import TrainState
+from arsg_optax.flax import TrainState
 
 MOMENTA = (0.99, 0.9)
 

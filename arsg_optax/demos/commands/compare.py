@@ -5,74 +5,59 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import tyro
 from rich.console import Console
 
-from arsg_optax.demos.commands._shared import (
+from arsg_optax.demos.commands.shared import (
+    DataDir,
+    config_of,
     make_console,
-    make_directory,
     option,
     read_options,
-)
-from arsg_optax.demos.commands._task_options import (
-    BatchSize,
-    DataDir,
-    Dtype,
-    Epochs,
-    Examples,
-    Preset,
-    TaskName,
-)
-from arsg_optax.demos.compare import (
-    Comparison,
-    Plan,
-    compare,
-    make_plan,
+    results_directory,
 )
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.progress import LiveProgress
-from arsg_optax.demos.report import write_metrics, write_report
+from arsg_optax.demos.files import write_atomically
+from arsg_optax.demos.report.progress import RunProgress
+from arsg_optax.demos.report.summary import averaged
 from arsg_optax.demos.report.terminal import print_table
-from arsg_optax.demos.results import Outcome, Run
-from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.tasks.callbacks import Callbacks
+from arsg_optax.demos.tasks.compare import compare, make_configs
+from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
+from arsg_optax.demos.tasks.material import Material, load
+from arsg_optax.demos.tasks.records import Outcome, RunRecord, write
 
 
-@dataclass(frozen=True)
-class Compare:
+@dataclass(frozen=True, kw_only=True)
+class Compare(TaskConfig):
     """Train a task's model with several optimizers and compare them.
 
     Every optimizer starts from the same weights and sees the images in the same order.
-    Writes metrics.csv, curves.png and report.html. Ctrl-C keeps the results so far.
+    Writes a record of each (NAME.json), curves.png and report.html. Ctrl-C keeps the
+    results so far.
     """
 
-    task: TaskName = "digits-mlp"
     optimizers: Annotated[
         tuple[str, ...],
         option(
-            "Which to compare, separated by spaces or commas; all that apply if none "
-            f"is named. Known: {', '.join(OPTIMIZERS)}.",
+            "Which to compare, separated by spaces or commas, or given again; all that "
+            "apply if none is named.",
             "NAME[,NAME...]",
         ),
     ] = ()
-    preset: Preset = None
-    epochs: Epochs = None
-    batch_size: BatchSize = None
     learning_rate: Annotated[
-        tyro.conf.UseAppendAction[tuple[str, ...]],
+        tuple[str, ...],
         option(
             "Step size of one optimizer instead of the task's, e.g. adam=0.01, in the "
-            "sense of the optimizer's own function; may be repeated.",
-            "NAME=VALUE",
+            "sense of the optimizer's own function; separated "
+            "by spaces or commas, or given again.",
+            "NAME=VALUE[,...]",
         ),
     ] = ()
-    seed: Annotated[
-        int, option("Of the initial weights and of the order of the images.", "N")
-    ] = 0
-    dtype: Dtype = "float32"
-    examples: Examples = None
+    seeds: Annotated[
+        int, option("Runs of each optimizer, from --seed on; means are shown.", "N")
+    ] = 1
     data_dir: DataDir = None
     out: Annotated[
         Path | None,
@@ -98,42 +83,33 @@ def run(arguments: Sequence[str]) -> int:
         UsageError: for a request that cannot be run.
         DataError: if the task's data cannot be had.
     """
-    options = read_options(Compare, "compare", arguments)
+    options = read_options(Compare, "arsg compare", arguments)
     if isinstance(options, int):
         return options
-    plan = make_plan(
-        find_task(options.task),
-        split_names(options.optimizers),
-        preset=options.preset,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rates=parse_learning_rates(options.learning_rate),
-        seed=options.seed,
-        dtype=options.dtype,
+    shared = config_of(TaskConfig, options)
+    configs = make_configs(
+        shared,
+        options.optimizers,
+        parse_learning_rates(options.learning_rate),
     )
-    if options.examples is not None and options.examples < 1:
-        raise UsageError(f"examples must be at least 1, got {options.examples}")
+    if options.seeds < 1:
+        raise UsageError(f"seeds must be at least 1, got {options.seeds}")
     console = make_console()
-    with console.status(f"Loading the data of {plan.task.name}"):
-        data = plan.task.data(options.data_dir, options.examples)
-    directory = make_directory(options.out, plan.task.name)
-    return _compare(console, plan, data, directory, arguments)
-
-
-def split_names(values: Sequence[str]) -> list[str]:
-    """Names separated by commas, by spaces or both: `("a,b", "c")` is a, b, c."""
-    parts = [part.strip() for value in values for part in value.split(",")]
-    return [part for part in parts if part]
+    with console.status(f"Loading the data of {shared.task}"):
+        material = load(shared, options.data_dir)
+    with results_directory(options.out, shared.task) as directory:
+        command = shlex.join(["arsg", "compare", *arguments])
+        return _compare(console, configs, material, directory, command, options.seeds)
 
 
 def parse_learning_rates(values: Sequence[str]) -> dict[str, float]:
-    """Reads `NAME=VALUE` texts, several in one separated by commas.
+    """Reads `NAME=VALUE` texts, one each.
 
     Raises:
         UsageError: if one has another form or names an optimizer twice.
     """
     rates: dict[str, float] = {}
-    for text in split_names(values):
+    for text in values:
         name, separator, number = text.partition("=")
         try:
             rate = float(number)
@@ -150,51 +126,75 @@ def parse_learning_rates(values: Sequence[str]) -> dict[str, float]:
     return rates
 
 
-class _Reporter(LiveProgress):
-    """Shows progress, and keeps metrics.csv up to date after each optimizer."""
+class _Keeper(Callbacks):
+    """Keeps the record of each optimizer that is finished."""
 
-    def __init__(self, console: Console, plan: Plan, directory: Path):
-        super().__init__(console, list(plan.settings), plan.task.epochs)
+    def __init__(self, directory: Path):
         self._directory = directory
-        self._runs: list[Run] = []
 
-    def run_started(self, run: Run) -> None:
-        self._runs.append(run)
-        super().run_started(run)
-
-    def run_finished(self, run: Run) -> None:
-        write_metrics(self._directory, self._runs)
-        super().run_finished(run)
+    def finished(self, record: RunRecord) -> None:
+        config = record.config
+        name = f"{config.optimizer}-{config.seed}" if config.seed else config.optimizer
+        write(self._directory / f"{name}.json", record)
 
 
 def _compare(
     console: Console,
-    plan: Plan,
-    data: Any,
+    configs: Sequence[RunConfig],
+    material: Material,
     directory: Path,
-    arguments: Sequence[str],
+    command: str,
+    seeds: int,
 ) -> int:
+    task = material.task
     console.print(
-        f"{plan.task.name}: {plan.task.summary}; {plan.task.epochs} epochs, batch "
-        f"size {plan.task.batch_size}, seed {plan.seed}",
+        f"{task.name}: {task.summary}; {task.epochs} epochs, batch size "
+        f"{task.batch_size}, seed {configs[0].seed}",
         highlight=False,
     )
-    with _Reporter(console, plan, directory) as reporter:
-        comparison = compare(plan, data, reporter)
-    command = shlex.join(["arsg", "compare", *arguments])
-    with console.status("Writing the report"):
-        files = write_report(directory, comparison, command)
-    print_table(console, f"\n{plan.task.name}", comparison.runs)
-    if comparison.interrupted:
-        print(
-            f"arsg: interrupted; the results so far are in {directory}",
-            file=sys.stderr,
-        )
+    keeper = _Keeper(directory)
+    try:
+        with RunProgress(console, seeds * len(configs) * task.epochs) as progress:
+            records = compare(configs, material, keeper, progress, seeds=seeds)
+    finally:
+        material.setup.sources.close()
+    records = [record for record in records if record.epochs]
+    interrupted = len(records) < seeds * len(configs) or any(
+        record.outcome == Outcome.INTERRUPTED for record in records
+    )
+    for record in records:
+        keeper.finished(record)
+    if records:
+        with console.status("Writing the report"):
+            files = write_report(directory, records, command)
+        print_table(console, f"\n{task.name}", averaged(records))
+    if interrupted:
+        where = f"the results so far are in {directory}" if records else "no results"
+        print(f"arsg: interrupted; {where}", file=sys.stderr)
         return 130
     for file in files:
         console.print(str(file), highlight=False, soft_wrap=True)
-    return 0 if _any_finished(comparison) else 1
+    return 0 if any(r.outcome == Outcome.FINISHED for r in records) else 1
 
 
-def _any_finished(comparison: Comparison) -> bool:
-    return any(run.outcome is Outcome.FINISHED for run in comparison.runs)
+def write_report(
+    directory: Path, records: Sequence[RunRecord], command: str
+) -> list[Path]:
+    """Writes `curves.png` and `report.html`.
+
+    Args:
+        directory: exists; files of these names are replaced.
+        records: at least one.
+        command: the command line that reproduces them, shown in the report.
+    """
+    # Matplotlib takes a second to import, which is not spent before the training.
+    from arsg_optax.demos.report.curves import draw_records
+    from arsg_optax.demos.report.page import render_html
+
+    means = averaged(records)
+    curves = draw_records(means)
+    page = render_html(means, curves, command)
+    return [
+        write_atomically(directory / "curves.png", curves),
+        write_atomically(directory / "report.html", page.encode()),
+    ]

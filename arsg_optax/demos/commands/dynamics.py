@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich.console import Console
 from rich.table import Table
 
-from arsg_optax.demos.commands._shared import (
+from arsg_optax.demos.commands.shared import (
     make_console,
     make_directory,
     option,
@@ -17,7 +17,7 @@ from arsg_optax.demos.commands._shared import (
 )
 from arsg_optax.demos.dynamics_summary import Setting, summarize
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.report.files import write_atomically
+from arsg_optax.demos.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: for a request that cannot be run.
     """
-    options = read_options(Dynamics, "dynamics", arguments)
+    options = read_options(Dynamics, "arsg dynamics", arguments)
     if isinstance(options, int):
         return options
     setting = check_setting(options)

@@ -3,97 +3,56 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
 
 from rich.console import Console
 
-from arsg_optax.demos.commands._shared import (
-    make_console,
-    make_directory,
-    option,
-    read_options,
-)
-from arsg_optax.demos.commands._task_options import (
-    BatchSize,
+from arsg_optax.demos.commands.shared import (
     DataDir,
-    Dtype,
-    Epochs,
-    Examples,
-    Preset,
-    TaskName,
+    config_of,
+    make_console,
+    read_options,
+    results_directory,
 )
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.report.summary import format_loss
-from arsg_optax.demos.results import Outcome, Run
-from arsg_optax.demos.tasks import TASKS
-from arsg_optax.demos.train_progress import TrainProgress
-from arsg_optax.demos.training.configuration import Configuration
-from arsg_optax.demos.training.run import Result, resume, train
+from arsg_optax.demos.report.progress import StepProgress
+from arsg_optax.demos.report.summary import format_loss, method_of
+from arsg_optax.demos.tasks.callbacks import Log, TensorBoard
+from arsg_optax.demos.tasks.configuration import RunConfig, read_config
+from arsg_optax.demos.tasks.material import load
+from arsg_optax.demos.tasks.records import Outcome, RunRecord
+from arsg_optax.demos.tasks.run import evaluate, resume
+from arsg_optax.demos.tasks.run import run as run_once
+from arsg_optax.demos.tasks.session import CONFIG
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 
-@dataclass(frozen=True)
-class Train:
+@dataclass(frozen=True, kw_only=True)
+class Train(RunConfig):
     """Train a task's model with one optimizer.
 
-    Writes config.json, metrics.jsonl, TensorBoard event files and checkpoints. Ctrl-C
-    and SIGTERM save a checkpoint and end; --resume goes on from there, bit for bit.
+    Writes config.json, record.json, metrics.jsonl, TensorBoard event files and
+    checkpoints. Ctrl-C and SIGTERM save a checkpoint and end; --resume goes on from
+    there, bit for bit. --config FILE reads options from TOML or JSON, as config.json
+    has them; --optimizer.NAME VALUE sets another hyper-parameter of the optimizer.
+
+    Attributes:
+        data_dir: Directory of data sets.
+        out: Directory of the run, new (None: runs/<timestamp>-<task>).
+        resume: Directory of a run to go on with; its own options hold, and none but
+            --data-dir and --extend may be given beside it.
+        extend: With --resume: epochs to add to the run, also to one that has ended.
+            The times of its schedule stretch with it.
+        evaluate: Directory of a run whose newest checkpoint is evaluated, and nothing
+            trained.
     """
 
-    task: TaskName = "digits-mlp"
-    optimizer: Annotated[
-        str, option(f"With what: {', '.join(OPTIMIZERS)}.", "NAME")
-    ] = "arsg"
-    preset: Preset = None
-    epochs: Epochs = None
-    batch_size: BatchSize = None
-    learning_rate: Annotated[
-        float | None,
-        option(
-            "Step size, in the sense of the optimizer's own function (None: the "
-            "preset's).",
-            "VALUE",
-        ),
-    ] = None
-    seed: Annotated[
-        int,
-        option("Of initial weights, order, crops, flips and dropout.", "N"),
-    ] = 0
-    dtype: Dtype = "float32"
-    examples: Examples = None
-    steps: Annotated[
-        int | None,
-        option("End after N steps in all, evaluated (None: whole epochs).", "N"),
-    ] = None
-    checkpoint_every: Annotated[
-        int | None,
-        option("Steps between checkpoints in an epoch (None: at its end only).", "N"),
-    ] = None
-    keep: Annotated[int, option("Newest checkpoints to keep.", "N")] = 3
-    workers: Annotated[
-        int | None,
-        option(
-            "Processes that read and decode streamed images; 0: threads (None: half of "
-            "the cores).",
-            "N",
-        ),
-    ] = None
     data_dir: DataDir = None
-    out: Annotated[
-        Path | None,
-        option("Directory of the run, new (None: runs/<timestamp>-<task>).", "DIR"),
-    ] = None
-    resume: Annotated[
-        Path | None,
-        option(
-            "Directory of a run to go on with; its own options hold, and none but "
-            "--data-dir may be given beside it.",
-            "DIR",
-        ),
-    ] = None
+    out: Path | None = None
+    resume: Path | None = None
+    extend: int = 0
+    evaluate: Path | None = None
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -112,85 +71,88 @@ def run(arguments: Sequence[str]) -> int:
         DataError: if the task's data cannot be had.
         CheckpointError: if a checkpoint cannot be written or none can be read.
     """
-    options = read_options(Train, "train", arguments, description=_described(arguments))
+    options = read_options(Train, "arsg train", arguments)
     if isinstance(options, int):
         return options
     console = make_console()
+    if options.evaluate is not None:
+        return _evaluate(console, options, options.evaluate)
     if options.resume is not None:
-        _check_alone(options)
-        with TrainProgress(console) as progress:
-            result = resume(
-                options.resume, data_dir=options.data_dir, observer=progress
+        _check_alone(options, ("resume", "data_dir", "extend"))
+        directory = options.resume
+        with StepProgress(console) as progress:
+            record = resume(
+                directory,
+                progress,
+                *_logs(directory),
+                data_dir=options.data_dir,
+                extend=options.extend,
             )
-        return _report(console, result)
-    configuration = _configuration(options)
-    configuration.check()
-    directory = make_directory(options.out, configuration.task)
-    console.print(_headline(configuration), highlight=False)
-    console.print(f"results in {directory}", highlight=False, soft_wrap=True)
-    with TrainProgress(console) as progress:
-        result = train(
-            out=directory,
-            data_dir=options.data_dir,
-            observer=progress,
-            **asdict(configuration),
-        )
-    return _report(console, result)
+        return _report(console, record, directory)
+    if options.extend:
+        raise UsageError("--extend needs the run that is to go on: --resume DIR")
+    config = config_of(RunConfig, options)
+    config.check()
+    with console.status(f"Loading the data of {config.task}"):
+        material = load(config, options.data_dir, held_out=config.held_out)
+    material.check(OPTIMIZERS[config.optimizer])
+    with results_directory(options.out, config.task) as directory:
+        console.print(_headline(config), highlight=False)
+        console.print(f"results in {directory}", highlight=False, soft_wrap=True)
+        logs = _logs(directory)
+        try:
+            with StepProgress(console) as progress:
+                record = run_once(
+                    config, progress, *logs, directory=directory, material=material
+                )
+        finally:
+            material.setup.sources.close()
+    return _report(console, record, directory)
 
 
-def _configuration(options: Train) -> Configuration:
-    names = [field.name for field in fields(Configuration)]
-    return Configuration(**{name: getattr(options, name) for name in names})
+def _logs(directory: Path) -> tuple[Log, TensorBoard]:
+    return Log(directory), TensorBoard(directory / "tensorboard")
 
 
-def _headline(configuration: Configuration) -> str:
-    task = configuration.chosen_task()
-    settings = configuration.chosen_settings(task)
+def _headline(config: RunConfig) -> str:
+    task, settings = config.chosen_task(), config.chosen_settings()
     options = f", {settings.described()}" if settings.options else ""
     return (
         f"{task.name}: {task.summary}; {task.epochs} epochs, batch size "
-        f"{task.batch_size}, seed {configuration.seed}\n"
-        f"{configuration.optimizer}: learning rate {settings.learning_rate:g} "
+        f"{task.batch_size}, seed {config.seed}\n"
+        f"{config.optimizer}: learning rate {settings.learning_rate:g} "
         f"({task.schedule}){options}"
     )
 
 
-def _check_alone(options: Train) -> None:
-    """Refuses what would change a run that is resumed."""
-    allowed = replace(Train(), resume=options.resume, data_dir=options.data_dir)
+def _evaluate(console: Console, options: Train, directory: Path) -> int:
+    _check_alone(options, ("evaluate", "data_dir"))
+    with StepProgress(console) as progress:
+        epoch = evaluate(directory, progress, data_dir=options.data_dir)
+    config = read_config(directory / CONFIG)
+    for line in _summary(RunRecord(config.resolved(), epochs=(epoch,))):
+        console.print(line, highlight=False)
+    return 0
+
+
+def _check_alone(options: Train, beside: Sequence[str]) -> None:
+    """Refuses what would change a run that there is already."""
+    allowed = replace(Train(), **{name: getattr(options, name) for name in beside})
     for field in fields(Train):
         if getattr(options, field.name) != getattr(allowed, field.name):
             name = field.name.replace("_", "-")
             raise UsageError(
-                f"--{name} cannot be given with --resume, got "
+                f"--{name} cannot be given with --{beside[0]}, got "
                 f"{getattr(options, field.name)}: the run's own options hold; leave it "
                 "out, or start a new run"
             )
 
 
-def _described(arguments: Sequence[str]) -> str | None:
-    """With a task named, its protocol stands above the options."""
-    tokens = [part for token in arguments for part in token.split("=", 1)]
-    named = [value for name, value in pairwise(tokens) if name == "--task"]
-    if not named or named[-1] not in TASKS:
-        return None
-    task = TASKS[named[-1]]
-    lines = [
-        f"{task.name}: {task.summary}.",
-        f"Its protocol: {task.epochs} epochs, batch size {task.batch_size}, learning "
-        f"rate {task.schedule}.",
-    ]
-    for preset, settings in task.presets.items():
-        rates = ", ".join(f"{n} {s.learning_rate:.3g}" for n, s in settings.items())
-        lines.append(f"Step sizes of the preset {preset}: {rates}.")
-    return "\n\n".join(lines)
-
-
-def _summary(run: Run) -> list[str]:
+def _summary(record: RunRecord) -> list[str]:
     """The last epoch's scores, at each of the optimizer's points."""
-    if not run.rows:
+    if not record.epochs:
         return []
-    row = run.rows[-1]
+    last, points = record.epochs[-1], method_of(record).points
 
     def line(point: str, train: float, test: float, accuracy: float) -> str:
         return (
@@ -198,31 +160,32 @@ def _summary(run: Run) -> list[str]:
             f"{format_loss(test)}, test accuracy {100 * accuracy:.2f} %"
         )
 
-    y = row.whole_train_loss_y, row.test_loss_y, row.test_accuracy_y
-    x = row.whole_train_loss_x, row.test_loss_x, row.test_accuracy_x
+    y = last.whole_train_loss_y, last.test_loss_y, last.test_accuracy_y
+    x = last.whole_train_loss_x, last.test_loss_x, last.test_accuracy_x
     lines = [line("y, the held parameters", *y)]
-    return [*lines, line(f"x, the {run.own_point}", *x)] if run.has_own_point else lines
+    if points.own_point is not None:
+        lines.append(line(f"x, the {points.name}", *x))
+    return lines
 
 
-def _report(console: Console, result: Result) -> int:
-    run = result.run
-    for line in _summary(run):
+def _report(console: Console, record: RunRecord, directory: Path) -> int:
+    for line in _summary(record):
         console.print(line, highlight=False)
-    again = shlex.join(["arsg", "train", "--resume", str(result.directory)])
-    if run.outcome is Outcome.INTERRUPTED:
+    again = shlex.join(["arsg", "train", "--resume", str(directory)])
+    steps = record.trainer.total_steps if record.trainer else 0
+    if record.outcome == Outcome.INTERRUPTED:
         print(
-            f"arsg: interrupted; saved after step {result.trainer.total_steps}; "
-            f"go on with: {again}",
+            f"arsg: interrupted; saved after step {steps}; go on with: {again}",
             file=sys.stderr,
         )
-        return 128 + (result.signal or 2)
-    if run.outcome is Outcome.DIVERGED:
+        return 128 + (record.signal or 2)
+    if record.outcome == Outcome.DIVERGED:
         print(
-            f"arsg: the loss stopped being finite in epoch {result.trainer.epoch}, by "
-            f"step {result.trainer.total_steps}; try a smaller --learning-rate than "
-            f"{run.learning_rate:g}",
+            f"arsg: the loss stopped being finite in epoch {len(record.epochs)}, by "
+            f"step {steps}; try a smaller --learning-rate than "
+            f"{record.config.learning_rate:g}",
             file=sys.stderr,
         )
         return 1
-    console.print(str(result.directory), highlight=False, soft_wrap=True)
+    console.print(str(directory), highlight=False, soft_wrap=True)
     return 0

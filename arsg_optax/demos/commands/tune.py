@@ -4,56 +4,46 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
 
-from arsg_optax.demos.commands._shared import (
+from arsg_optax.demos.commands.shared import (
+    DataDir,
+    config_of,
     make_console,
-    make_directory,
     option,
     read_options,
-)
-from arsg_optax.demos.commands._task_options import (
-    BatchSize,
-    DataDir,
-    Dtype,
-    Epochs,
-    Examples,
-    Preset,
-    TaskName,
+    results_directory,
 )
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import OPTIMIZERS
-from arsg_optax.demos.progress import ShareProgress
-from arsg_optax.demos.report.files import write_atomically
+from arsg_optax.demos.files import write_atomically
+from arsg_optax.demos.report.progress import ShareProgress
 from arsg_optax.demos.report.terminal import print_search
-from arsg_optax.demos.search import candidates
 from arsg_optax.demos.tasks import Settings, Setup, Task
+from arsg_optax.demos.tasks.candidates import candidates
+from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
+from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.streams import StreamedImages
-from arsg_optax.demos.training.configuration import Configuration
-from arsg_optax.demos.tune import probe_task, search_task, table_text
+from arsg_optax.demos.tasks.tune import probe_task, search_task, table_text
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.tuning import LearningRateSearch
 
 # Of the loss after a part of the steps, see docs/tuning.md.
 _MARGIN = 0.02
 
 
-@dataclass(frozen=True)
-class Tune:
+@dataclass(frozen=True, kw_only=True)
+class Tune(TaskConfig):
     """Search the step size of an optimizer on a task, all candidates at once.
 
     Each candidate is trained as `arsg train` would, for a share of the steps. Writes
     candidates.csv and learning-rates.png, and prints the `arsg train` line to run next.
     """
 
-    task: TaskName = "digits-mlp"
-    optimizer: Annotated[str, option(f"Of what: {', '.join(OPTIMIZERS)}.", "NAME")] = (
-        "arsg"
-    )
-    preset: Preset = None
+    optimizer: Annotated[str, option("The optimizer.", "NAME")] = "arsg"
     learning_rates: Annotated[
         tuple[float, ...],
         option(
@@ -90,10 +80,6 @@ class Tune:
         ),
     ] = False
     seeds: Annotated[int, option("Trainings of each candidate.", "N")] = 1
-    epochs: Epochs = None
-    batch_size: BatchSize = None
-    dtype: Dtype = "float32"
-    examples: Examples = None
     data_dir: DataDir = None
     out: Annotated[
         Path | None,
@@ -115,17 +101,17 @@ def run(arguments: Sequence[str]) -> int:
         UsageError: for a request that cannot be run.
         DataError: if the task's data cannot be had.
     """
-    options = read_options(Tune, "tune", arguments)
+    options = read_options(Tune, "arsg tune", arguments)
     if isinstance(options, int):
         return options
-    configuration = _configuration(options)
-    task = configuration.chosen_task()
-    settings = configuration.chosen_settings(task)
+    config = _config(options)
+    task, settings = config.chosen_task(), config.chosen_settings()
     _check(options, task)
     console = make_console()
     with console.status(f"Loading the data of {task.name}"):
-        data = task.data(options.data_dir, options.examples)
-    setup = task.setup(data, dtype=options.dtype)
+        material = load(config, options.data_dir)
+    material.check(OPTIMIZERS[options.optimizer])
+    setup = material.setup
     if options.suggest:
         return _suggest(console, options, task, setup, settings)
     return _search(console, options, task, setup, settings)
@@ -141,6 +127,7 @@ def _suggest(
             OPTIMIZERS[options.optimizer],
             settings,
             share=0.05 if options.share is None else options.share,
+            seed=options.seed,
         )
     console.print(str(found), highlight=False, soft_wrap=True)
     _print_next(console, options, found.learning_rate)
@@ -150,7 +137,6 @@ def _suggest(
 def _search(
     console: Console, options: Tune, task: Task, setup: Setup, settings: Settings
 ) -> int:
-    directory = make_directory(options.out, f"tune-{task.name}")
     rates = list(options.learning_rates) or candidates(options.optimizer)
     whole = task.epochs * setup.sources.train.steps_per_epoch
     share = 0.1 if options.share is None else options.share
@@ -170,27 +156,21 @@ def _search(
             rates,
             steps=steps,
             seeds=options.seeds,
+            first_seed=options.seed,
             refine=options.refine,
             margin=margin if options.margin is None else options.margin,
             on_progress=progress.show,
         )
-    return _report(console, found, directory, options)
+    with results_directory(options.out, f"tune-{task.name}") as directory:
+        return _report(console, found, directory, options)
 
 
-def _configuration(options: Tune) -> Configuration:
+def _config(options: Tune) -> RunConfig:
     """The run that is tuned for, checked but for its step size."""
-    configuration = Configuration(
-        task=options.task,
-        optimizer=options.optimizer,
-        preset=options.preset,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=1.0,
-        dtype=options.dtype,
-        examples=options.examples,
-    )
-    configuration.check()
-    return configuration
+    shared = config_of(TaskConfig, options)
+    config = RunConfig(**vars(shared), optimizer=options.optimizer, learning_rate=1.0)
+    config.check()
+    return config
 
 
 def _check(options: Tune, task: Task) -> None:
@@ -243,10 +223,9 @@ def _print_next(console: Console, options: Tune, learning_rate: float) -> None:
     command = ["arsg", "train", "--task", options.task]
     command += ["--optimizer", options.optimizer]
     command += ["--learning-rate", f"{learning_rate:.4g}"]
-    for name in ("preset", "epochs", "batch_size", "examples", "data_dir"):
+    for field in (*fields(TaskConfig), "data_dir"):
+        name = field if isinstance(field, str) else field.name
         value = getattr(options, name)
-        if value is not None:
+        if name != "task" and value != getattr(Tune, name):
             command += [f"--{name.replace('_', '-')}", str(value)]
-    if options.dtype != "float32":
-        command += ["--dtype", options.dtype]
     console.print(f"next: {shlex.join(command)}", highlight=False, soft_wrap=True)

@@ -1,113 +1,222 @@
-"""The picture of a comparison: training loss and test accuracy against steps."""
+"""Curves of methods side by side, in panels: the one drawer of all pictures of runs."""
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from PIL.Image import Dither
 
-from arsg_optax.demos.compare import Comparison
 from arsg_optax.demos.report.styles import legend_below, style_of
-from arsg_optax.demos.results import Outcome, Row, Run
+from arsg_optax.demos.report.summary import method_of, ranked
+from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
 
-_DPI = 144
+_DPI = 110
+_COLORS = 200
 _MARKERS = 6
 
 
-def draw_curves(comparison: Comparison) -> bytes:
-    """Draws the curves.
+class Curve(NamedTuple):
+    """Of one method.
+
+    Attributes:
+        label: in the legend.
+        optimizer: whose colour and marker it gets.
+        ours: whether it is this package's; others are dashed.
+        places: numbers on the horizontal axis.
+        values: one each.
+        low: lower edge of a band, None without.
+        high: its upper edge.
+        thin: other values of the method, drawn thin, None without.
+    """
+
+    label: str
+    optimizer: str
+    ours: bool
+    places: Sequence[float] | np.ndarray
+    values: Sequence[float] | np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    thin: Sequence[float] | np.ndarray | None = None
+
+
+class Panel(NamedTuple):
+    """One pair of axes.
+
+    Attributes:
+        title: above it.
+        unit: of the vertical axis.
+        curves: at least one value each.
+        rises: whether larger values are better.
+    """
+
+    title: str
+    unit: str
+    curves: Sequence[Curve]
+    rises: bool = False
+
+
+def draw(
+    title: str,
+    panels: Sequence[Panel],
+    across: str,
+    endings: Sequence[str] = ("png",),
+    salt: str = "",
+) -> dict[str, bytes]:
+    """Draws panels from left to right, with one legend.
+
+    Args:
+        title: above all.
+        panels: the first one's labels make the legend.
+        across: label of the horizontal axes.
+        endings: of files' names, "png" or "svg".
+        salt: of the ids in an SVG, so that equal curves give equal files.
 
     Returns:
-        A PNG image.
+        The picture by these endings.
     """
-    figure = Figure(figsize=(12, 6.2), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    losses, accuracies = figure.subplots(1, 2)
-    for run in comparison.runs:
-        _draw_run(losses, accuracies, run)
-    _label(losses, accuracies, comparison)
-    legend_below(figure, losses, columns=6)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", metadata={"Software": None})
-    return image.getvalue()
+    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
+        size = (5.5 * len(panels), 5.4)
+        figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            _fill(axes, panel, across)
+        legend_below(figure, figure.axes[0], columns=7)
+        figure.suptitle(title, fontsize=11)
+        write = {"png": _png, "svg": _svg}
+        return {ending: write[ending](figure) for ending in endings}
 
 
-def _draw_run(losses: Axes, accuracies: Axes, run: Run) -> None:
-    rows = [row for row in run.rows if row.is_finite()]
-    if not rows:
-        return
-    color, marker = style_of(run.optimizer)
-    style: dict[str, Any] = {
+def draw_records(records: Sequence[RunRecord]) -> bytes:
+    """A PNG of runs: losses and accuracies at x against steps; thin at y."""
+
+    def curves(column: str, factor: float = 1.0) -> list[Curve]:
+        return [
+            _curve(each, column, factor)
+            for each in ranked(records)
+            if any(epoch.is_finite() for epoch in each.epochs)
+        ]
+
+    config, nats = records[0].config, "mean cross entropy (nats)"
+    panels = (
+        Panel("Loss over the training set", nats, curves("whole_train_loss")),
+        Panel("Test loss", nats, curves("test_loss")),
+        Panel("Test accuracy", "%", curves("test_accuracy", 100.0), rises=True),
+    )
+    title = (
+        f"{config.task}: {config.epochs} epochs, batch {config.batch_size}, "
+        f"seed {config.seed}\nat each optimizer's own evaluation point x; thin lines: "
+        "at the held parameters y, where they differ"
+    )
+    return draw(title, panels, "steps")["png"]
+
+
+def _curve(record: RunRecord, column: str, factor: float) -> Curve:
+    epochs: list[Epoch] = [epoch for epoch in record.epochs if epoch.is_finite()]
+    method = method_of(record)
+
+    def values(point: str) -> list[float]:
+        return [factor * getattr(epoch, f"{column}_{point}") for epoch in epochs]
+
+    finished = record.outcome == Outcome.FINISHED
+    return Curve(
+        method.name + ("" if finished else f" ({record.outcome})"),
+        method.name,
+        not method.baseline,
+        [epoch.step for epoch in epochs],
+        values("x"),
+        thin=None if method.points.own_point is None else values("y"),
+    )
+
+
+def _fill(axes: Axes, panel: Panel, across: str) -> None:
+    drawn: list[str] = []
+    for curve in panel.curves:
+        style = _style(curve, drawn.count(curve.optimizer))
+        drawn.append(curve.optimizer)
+        every = max(1, len(curve.places) // _MARKERS)
+        axes.plot(
+            curve.places, curve.values, label=curve.label, markevery=every, **style
+        )
+        color = style["color"]
+        if curve.low is not None and curve.high is not None:
+            axes.fill_between(
+                curve.places, curve.low, curve.high, color=color, alpha=0.12, lw=0
+            )
+        if curve.thin is not None:
+            axes.plot(curve.places, curve.thin, color=color, linewidth=0.7, alpha=0.8)
+    axes.set_title(panel.title)
+    axes.set_ylabel(panel.unit)
+    axes.set_xlabel(across)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(True, which="major", linewidth=0.4, alpha=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    if panel.curves:
+        _limit(axes, {c.label: np.asarray(c.values) for c in panel.curves}, panel.rises)
+
+
+def _style(curve: Curve, again: int) -> dict[str, Any]:
+    color, marker = style_of(curve.optimizer)
+    line = "-" if curve.ours else (0, (4, 1.5))
+    return {
         "color": color,
-        "linestyle": (0, (4, 1.5)) if run.baseline else "-",
-        "linewidth": 1.5 if run.baseline else 2.2,
-        "zorder": 2 if run.baseline else 3,
         "marker": marker,
-        "markersize": 5,
-        "markevery": max(1, len(rows) // _MARKERS),
+        "markersize": 4.5,
+        # A second setting of an optimizer: its colour, dotted and hollow.
+        "linestyle": (0, (1, 1 + again)) if again else line,
+        "markerfacecolor": "white" if again else color,
+        "linewidth": 2.0 if curve.ours else 1.3,
+        "zorder": 3 if curve.ours else 2,
     }
-    label = run.optimizer
-    if run.outcome is not Outcome.FINISHED:
-        label += f" ({run.outcome.value})"
-    steps = [row.step for row in rows]
-    losses.plot(steps, [row.whole_train_loss_x for row in rows], label=label, **style)
-    accuracies.plot(steps, [100 * row.test_accuracy_x for row in rows], **style)
-    if run.has_own_point:
-        held = [row.whole_train_loss_y for row in rows]
-        losses.plot(steps, held, color=color, linewidth=0.8, alpha=0.8, zorder=1)
 
 
-def _label(losses: Axes, accuracies: Axes, comparison: Comparison) -> None:
-    task = comparison.plan.task
-    bottom, top = losses.dataLim.intervaly
-    # Below a decade a logarithmic axis has hardly a labelled tick.
-    if losses.lines and 0 < 10 * bottom < top:
-        losses.set_yscale("log")
-    elif losses.lines:
-        losses.set_ylim(top=_loss_limit(comparison.runs))
-    losses.set_title("Loss over the training set")
-    losses.set_ylabel("mean cross entropy (nats)")
-    accuracies.set_title("Test accuracy")
-    accuracies.yaxis.set_major_formatter(PercentFormatter())
-    limits = _accuracy_limits(comparison.runs)
-    if limits is not None:
-        accuracies.set_ylim(*limits)
-    for axes in (losses, accuracies):
-        axes.set_xlabel("steps")
-        axes.grid(True, which="major", linewidth=0.4, alpha=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-    losses.figure.suptitle(
-        f"{task.name}: {task.epochs} epochs, batch {task.batch_size}, "
-        f"seed {comparison.plan.seed}\n"
-        "at each optimizer's own evaluation point x; thin lines: at the held "
-        "parameters y, where they differ",
-        fontsize=11,
-    )
+def _limit(axes: Axes, values: Mapping[str, np.ndarray], rises: bool) -> None:
+    """Keeps first epochs, and a method that fails, from squeezing all others."""
+    low = min(each.min() for each in values.values())
+    high = max(each.max() for each in values.values())
+    if rises:
+        late = np.concatenate([each[len(each) // 4 :] for each in values.values()])
+        typical = float(np.percentile(late, 8))
+        margin = 0.08 * (high - typical) + 0.02
+        bottom = typical - margin
+        axes.set_ylim(bottom, min(100.0, high + margin))
+        _name_left_out(
+            axes, "below", [n for n, v in values.items() if v.max() < bottom]
+        )
+        return
+    if 0 < 10 * low < high:
+        axes.set_yscale("log")
+        return
+    second = [v for each in values.values() for v in each[1:]] or [high]
+    top = float(np.percentile(second, 97))
+    if top > low:
+        axes.set_ylim(low - 0.04 * (top - low), top)
+    _name_left_out(axes, "above", [n for n, v in values.items() if v.min() > top])
 
 
-def _loss_limit(runs: Sequence[Run]) -> float:
-    """A limit above nearly all losses: a first epoch must not squeeze the others."""
-    values = sorted(
-        row.whole_train_loss_x for run in runs for row in run.rows if row.is_finite()
-    )
-    return 1.05 * values[(len(values) - 1) * 95 // 100]
+def _name_left_out(axes: Axes, where: str, labels: Sequence[str]) -> None:
+    if labels:
+        place = {"above": 0.97, "below": 0.03}[where]
+        text = f"{where} this: {', '.join(labels)}"
+        axes.text(0.98, place, text, transform=axes.transAxes, ha="right", fontsize=8)
 
 
-def _accuracy_limits(runs: Sequence[Run]) -> tuple[float, float] | None:
-    """Limits in percent that leave out the first epochs' steep rise."""
-    late: list[Row] = [
-        row
-        for run in runs
-        for row in run.rows[len(run.rows) // 3 :]
-        if row.is_finite() and run.outcome is not Outcome.DIVERGED
-    ]
-    if not late:
-        return None
-    values = sorted(100 * row.test_accuracy_x for row in late)
-    # A single optimizer that fails must not squeeze the others into one line.
-    typical, best = values[len(values) // 20], values[-1]
-    margin = 0.1 * (best - typical) + 0.2
-    return max(0.0, typical - margin), best + margin
+def _png(figure: Figure) -> bytes:
+    """Of few colours, a third of the size."""
+    image, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(image, format="png", metadata={"Software": None})
+    flat = Image.open(image).convert("RGB").quantize(_COLORS, dither=Dither.NONE)
+    flat.save(small, "png", optimize=True)
+    return small.getvalue()
+
+
+def _svg(figure: Figure) -> bytes:
+    image = io.BytesIO()
+    figure.savefig(image, format="svg", metadata={"Date": None, "Creator": None})
+    return image.getvalue()

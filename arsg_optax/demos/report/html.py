@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import zip_longest
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
@@ -43,13 +44,31 @@ def document(title: str, body: str) -> str:
 
 
 def plain_table(
-    rows: Iterable[Sequence[str]], head: Sequence[str] | None = None
+    rows: Iterable[Sequence[str]],
+    head: Sequence[str] | None = None,
+    *,
+    words: int | None = None,
+    kinds: Iterable[str] = (),
 ) -> str:
-    """A table of text, with or without a head."""
+    """A table of text, with or without a head.
+
+    Args:
+        rows: of cells.
+        head: of as many.
+        words: how many columns hold words, before those of numbers; None for all.
+        kinds: classes of the rows in CSS, none for those beyond.
+    """
 
     def cells(tag: str, texts: Sequence[str]) -> str:
-        return "".join(f'<{tag} class="text">{escape(text)}</{tag}>' for text in texts)
+        found = []
+        for n, text in enumerate(texts):
+            kind = ' class="text"' if words is None or n < words else ""
+            found.append(f"<{tag}{kind}>{escape(text)}</{tag}>")
+        return "".join(found)
 
     header = f"<thead><tr>{cells('th', head)}</tr></thead>" if head else ""
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    body = ""
+    for row, kind in zip_longest(rows, kinds, fillvalue=""):
+        start = f'<tr class="{kind.strip()}">' if kind else "<tr>"
+        body += f"{start}{cells('td', row)}</tr>"
     return f"<table>{header}<tbody>{body}</tbody></table>"

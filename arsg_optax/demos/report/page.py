@@ -3,31 +3,23 @@
 import base64
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
 import jax
 
-from arsg_optax.demos.compare import Comparison
 from arsg_optax.demos.report.html import document, plain_table
-from arsg_optax.demos.report.summary import Line, summarize
-from arsg_optax.demos.versions import versions
-
-_COLUMNS = (
-    ("optimizer", "text"),
-    ("at", "text"),
-    ("learning rate", "number"),
-    ("final train loss", "number"),
-    ("best train loss", "number"),
-    ("final test loss", "number"),
-    ("best test loss", "number"),
-    ("final test accuracy %", "number"),
-    ("best test accuracy %", "number"),
-    ("steps to target", "number"),
-    ("seconds", "number"),
-    ("", "text"),
+from arsg_optax.demos.report.summary import (
+    HEADINGS,
+    WORDS,
+    Line,
+    method_of,
+    ranked,
+    summarize,
 )
+from arsg_optax.demos.tasks.records import Outcome, RunRecord
+from arsg_optax.demos.training.versions import versions
 
 _EXPLANATION = """
 <p class="note">y: the parameters that the training loop holds, where gradients are
@@ -40,29 +32,30 @@ Seconds are training and evaluation on this machine, without compilation.</p>
 """
 
 
-def render_html(comparison: Comparison, curves: bytes, command: str) -> str:
+def render_html(records: Sequence[RunRecord], curves: bytes, command: str) -> str:
     """The page as text.
 
     Args:
-        comparison: finished or interrupted.
+        records: of one task, at least one.
         curves: a PNG image, embedded as a data URI.
         command: the command line that reproduces the comparison.
     """
-    plan = comparison.plan
-    title = f"{plan.task.name}: {len(plan.settings)} optimizers compared"
+    config = records[0].config
+    task = config.chosen_task()
+    title = f"{task.name}: {len(records)} optimizers compared"
     image = base64.b64encode(curves).decode()
-    lines, note = summarize(comparison.runs)
-    ours = {run.optimizer for run in comparison.runs if not run.baseline}
+    lines, note = summarize(records)
+    ours = {r.config.optimizer for r in records if not method_of(r).baseline}
     stopped = (
         "<p><strong>Interrupted: the results so far.</strong></p>"
-        if comparison.interrupted
+        if any(each.outcome == Outcome.INTERRUPTED for each in records)
         else ""
     )
     return document(
         title,
         f"""<h1>{escape(title)}</h1>
-<p>{escape(plan.task.summary)}. {plan.task.epochs} epochs, batch size
-{plan.task.batch_size}, seed {plan.seed}: the same initial weights and the same order
+<p>{escape(task.summary)}. {task.epochs} epochs, batch size
+{task.batch_size}, seed {config.seed}: the same initial weights and the same order
 of images for every optimizer.</p>
 {stopped}
 <h2>Results</h2>
@@ -70,10 +63,10 @@ of images for every optimizer.</p>
 <p class="note">{escape(note)}</p>
 {_EXPLANATION}
 <h2>Curves</h2>
-<img alt="Training loss and test accuracy of each optimizer against steps"
+<img alt="Losses and test accuracy of each optimizer against steps"
 src="data:image/png;base64,{image}">
 <h2>Settings</h2>
-<div class="wide">{_settings_table(comparison)}</div>
+<div class="wide">{_settings_table(records)}</div>
 <p class="note">What is not named is at the function's default.</p>
 <h2>How it was run</h2>
 <p><code>{escape(command)}</code></p>
@@ -82,36 +75,24 @@ src="data:image/png;base64,{image}">
 
 
 def _results_table(lines: Sequence[Line], ours: set[str]) -> str:
-    rows = []
-    name = ""
+    kinds, name = [], ""
     for line in lines:
         name = line.optimizer or name
-        kind = ("first " if line.optimizer else "") + ("ours" if name in ours else "")
-        rows.append(_row(line, kind))
-    head = "".join(f'<th class="{kind}">{escape(text)}</th>' for text, kind in _COLUMNS)
-    return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    )
+        first = "first " if line.optimizer else ""
+        kinds.append(first + ("ours" if name in ours else ""))
+    return plain_table(lines, HEADINGS, words=WORDS, kinds=kinds)
 
 
-def _row(cells: Iterable[str], kind: str) -> str:
-    content = "".join(
-        f'<td class="{column}">{escape(text)}</td>'
-        for text, (_, column) in zip(cells, _COLUMNS, strict=True)
-    )
-    return f'<tr class="{kind.strip()}">{content}</tr>'
-
-
-def _settings_table(comparison: Comparison) -> str:
+def _settings_table(records: Sequence[RunRecord]) -> str:
     head = ("optimizer", "learning rate", "other settings", "compile seconds")
     body = [
         (
-            run.optimizer,
-            f"{run.learning_rate:.6g}",
-            run.options or "defaults",
-            f"{run.compile_seconds:.1f}",
+            record.config.optimizer,
+            f"{record.config.learning_rate:.6g}",
+            record.config.settings.described() or "defaults",
+            f"{record.compile_seconds:.1f}",
         )
-        for run in comparison.runs
+        for record in ranked(records)
     ]
     return plain_table(body, head)
 

@@ -6,45 +6,37 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arsg_optax.demos.report.summary import Line, summarize
-from arsg_optax.demos.results import Run
+from arsg_optax.demos.report.summary import HEADINGS, WORDS, Line, summarize
+from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.tuning import LearningRateSearch
 
 _NARROW = 100
 
 
-def print_table(console: Console, title: str, runs: Sequence[Run]) -> None:
+def print_table(console: Console, title: str, records: Sequence[RunRecord]) -> None:
     """Prints the table and what its steps are counted to.
 
     Args:
         console: below 100 columns the learning rates are left out.
         title: above the table.
-        runs: finished, diverged or interrupted.
+        records: finished, diverged or interrupted.
     """
-    lines, note = summarize(runs)
+    lines, note = summarize(records)
     wide = console.width >= _NARROW
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("optimizer", no_wrap=True)
-    table.add_column("at", no_wrap=True)
-    if wide:
-        table.add_column("learning\nrate", justify="right", no_wrap=True)
-    for heading in (
-        "train\nloss",
-        "best",
-        "test\nloss",
-        "best",
-        "test\nacc %",
-        "best",
-        "steps to\ntarget",
-        "time\ns",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
+    left_out = {"status"} if wide else {"status", "learning_rate"}
+    shown = [n for n, name in enumerate(Line._fields) if name not in left_out]
+    for n in shown:
+        justify = "left" if n < WORDS else "right"
+        heading = HEADINGS[n].replace(" ", "\n", 1)
+        table.add_column(heading, justify=justify, no_wrap=True)
     for line in lines:
-        table.add_row(*_cells(line, wide))
+        table.add_row(*(line[n] for n in shown))
     console.print(table)
-    for run in runs:
-        if run.status() != "finished":
-            console.print(Text(f"{run.optimizer}: {run.status()}", style="bold red"))
+    for record in records:
+        if record.outcome != Outcome.FINISHED:
+            problem = f"{record.config.optimizer}: {record.status()}"
+            console.print(Text(problem, style="bold red"))
     console.print(Text(note, style="dim"))
     console.print(
         Text(
@@ -54,14 +46,6 @@ def print_table(console: Console, title: str, runs: Sequence[Run]) -> None:
             style="dim",
         )
     )
-
-
-def _cells(line: Line, wide: bool) -> list[str]:
-    fields = line._asdict()
-    fields.pop("status")
-    if not wide:
-        fields.pop("learning_rate")
-    return list(fields.values())
 
 
 def print_search(console: Console, found: LearningRateSearch) -> None:

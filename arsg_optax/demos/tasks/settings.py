@@ -1,9 +1,10 @@
 """What an optimizer is given on a task, in epochs of its protocol."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import optax
 
 
@@ -71,6 +72,26 @@ class AtEpoch:
         return f"epoch {self.epoch}"
 
 
+Option = float | int | Ramp | AtEpoch
+
+
+def encode_option(option: Option) -> Any:
+    """The option as JSON writes it."""
+    if isinstance(option, Ramp | AtEpoch):
+        return {type(option).__name__: asdict(option)}
+    return option
+
+
+def decode_option(held: Any) -> Option:
+    """The option that :func:`encode_option` wrote; `ValueError` for anything else."""
+    if isinstance(held, dict):
+        ((kind, values),) = held.items()
+        return {"Ramp": Ramp, "AtEpoch": AtEpoch}[kind](**values)
+    if not isinstance(held, int | float):
+        raise ValueError(held)
+    return held
+
+
 @dataclass(frozen=True)
 class Settings:
     """What an optimizer is given on a task.
@@ -81,7 +102,7 @@ class Settings:
     """
 
     learning_rate: float
-    options: Mapping[str, float | int | Ramp | AtEpoch] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     def described(self) -> str:
         """The options, readable."""
@@ -143,4 +164,54 @@ class Cosine(NamedTuple):
         return "cosine to zero"
 
 
-Schedule = Constant | Drops | Cosine
+class Linear(NamedTuple):
+    """A step size that stays for a share of the steps, and then falls to zero.
+
+    Attributes:
+        stable: the share, at least 0 and below 1.
+    """
+
+    stable: float = 0.0
+
+    def of(self, rate: Any, clock: Clock) -> Callable[[Any], Any]:
+        """An Optax schedule."""
+        steps = clock.epochs * clock.steps_per_epoch
+
+        def schedule(count: Any) -> Any:
+            left = 1 - jnp.minimum(count, steps) / jnp.float32(steps)
+            return rate * jnp.minimum(1, left / (1 - self.stable))
+
+        return schedule
+
+    def __str__(self) -> str:
+        start = f"constant for {self.stable:.0%}, then " if self.stable else ""
+        return f"{start}linear to zero"
+
+
+class WarmUp(NamedTuple):
+    """A schedule whose first steps are smaller, growing linearly.
+
+    Attributes:
+        share: of all steps, above 0 and at most 1.
+        then: the schedule that is multiplied.
+    """
+
+    share: float
+    then: "Constant | Drops | Cosine | Linear"
+
+    def of(self, rate: Any, clock: Clock) -> Callable[[Any], Any]:
+        """An Optax schedule."""
+        steps = max(1, round(self.share * clock.epochs * clock.steps_per_epoch))
+        then: Any = self.then.of(rate, clock)
+
+        def schedule(count: Any) -> Any:
+            whole: Any = then(count) if callable(then) else then
+            return whole * jnp.minimum(1, (count + 1) / jnp.float32(steps))
+
+        return schedule
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%} warm-up, {self.then}"
+
+
+Schedule = Constant | Drops | Cosine | Linear | WarmUp

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import Optimizer
 from arsg_optax.demos.tasks.settings import Clock, Constant, Schedule, Settings
+from arsg_optax.demos.training.optimizers import Optimizer
 from arsg_optax.demos.training.problems import Problem
 from arsg_optax.demos.training.sources import Sources
 from arsg_optax.demos.training.trainer import Trainer
@@ -62,8 +62,9 @@ class Task:
             of the preset. The first preset is the default.
         schedule: of the step size, for every optimizer.
         clip: largest global norm of a gradient, None for no limit.
+        accumulate: batches whose mean gradient makes an update.
         l2: coefficient of L2 decay, which is added to the gradient.
-        searched: names of those whose step size :mod:`arsg_optax.demos.search` chose.
+        searched: names of those whose step size :mod:`scripts.search` chose.
         protocol_epochs: epochs in which the settings' times count, 0 for `epochs`.
     """
 
@@ -77,6 +78,7 @@ class Task:
     presets: Mapping[str, Mapping[str, Settings]]
     schedule: Schedule = field(default_factory=Constant)
     clip: float | None = None
+    accumulate: int = 1
     l2: float = 0.0
     searched: tuple[str, ...] = ()
     protocol_epochs: int = 0
@@ -192,7 +194,8 @@ class Task:
             steps_per_epoch: of this run.
             learning_rate: () float, also traced, instead of the settings'.
         """
-        clock = self.clock(steps_per_epoch)
+        # The optimizer counts updates.
+        clock = self.clock(max(1, steps_per_epoch // self.accumulate))
         rate = settings.learning_rate if learning_rate is None else learning_rate
         before = []
         if self.clip is not None:
@@ -200,4 +203,8 @@ class Task:
         if self.l2:
             before.append(optax.add_decayed_weights(self.l2))
         keywords = settings.keywords(clock)
-        return optimizer.behind(before, self.schedule.of(rate, clock), **keywords)
+        found = optimizer.behind(before, self.schedule.of(rate, clock), **keywords)
+        if self.accumulate == 1:
+            return found
+        steps = optax.MultiSteps(found, self.accumulate)
+        return steps.gradient_transformation()

@@ -1,1 +1,1 @@
-"""One trainer behind all tasks; see :func:`arsg_optax.demos.training.run.train`."""
+"""One trainer behind all tasks; see :func:`arsg_optax.demos.tasks.run.train`."""

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from arsg_optax.demos.optimizers import Points
+from arsg_optax.demos.training.optimizers import Points
 from arsg_optax.demos.training.problems import Batch, Problem
 from arsg_optax.demos.training.sources import (
     ResidentSource,

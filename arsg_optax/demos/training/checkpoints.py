@@ -1,6 +1,8 @@
 """Checkpoints that survive: asynchronous, atomic, the last few kept, verified."""
 
 import contextlib
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from arsg_optax.demos.errors import CheckpointError
+from arsg_optax.demos.errors import CheckpointError, DamagedError
 from arsg_optax.demos.training.steps import TrainState
 
 _MARGIN = 1.1  # Of the disk space, for what orbax writes beside the arrays.
+# Of a checkpoint. The first, 1, had no such number.
+FORMAT = 2
 # Of one that a killed process left half written.
 _UNFINISHED = "*orbax-checkpoint-tmp*"
 
@@ -26,6 +30,7 @@ class Restored(NamedTuple):
         epoch: from 1.
         step: steps of the epoch that are done.
         seconds: that the run had taken.
+        epochs: that were evaluated.
         skipped: of newer checkpoints that could not be read, a message each.
     """
 
@@ -33,6 +38,7 @@ class Restored(NamedTuple):
     epoch: int
     step: int
     seconds: float
+    epochs: int
     skipped: tuple[str, ...]
 
 
@@ -40,7 +46,8 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Each is written beside its final place and renamed, so a process that is killed
-    leaves only whole ones. Each carries a checksum over all bits of the state.
+    leaves only whole ones. Each carries a checksum over all bits of the state and over
+    where in the run it stands.
 
     Args:
         directory: of the run's checkpoints.
@@ -57,7 +64,14 @@ class Checkpoints:
         self._snapshot: Callable[[TrainState], Any] = jax.jit(_snapshot)
 
     def save(
-        self, state: TrainState, *, epoch: int, step: int, total: int, seconds: float
+        self,
+        state: TrainState,
+        *,
+        epoch: int,
+        step: int,
+        total: int,
+        seconds: float = 0.0,
+        epochs: int = 0,
     ) -> None:
         """Starts to write a checkpoint, and returns once the state may change.
 
@@ -67,6 +81,7 @@ class Checkpoints:
             step: steps of the epoch that are done.
             total: steps of the run that are done, the checkpoint's name.
             seconds: that the run took so far.
+            epochs: that were evaluated.
 
         Raises:
             CheckpointError: if there is no room for it, or if it or the one before
@@ -78,11 +93,13 @@ class Checkpoints:
         # A copy, because the next step gives the state's buffers away.
         copy, checksum = self._snapshot(state)
         position = {
+            "format": FORMAT,
             "epoch": epoch,
             "step": step,
             "seconds": seconds,
-            "checksum": int(checksum),
+            "epochs": epochs,
         }
+        position["checksum"] = _whole_checksum(position, total, int(checksum))
         arguments = ocp.args.Composite(
             state=ocp.args.StandardSave(copy), position=ocp.args.JsonSave(position)
         )
@@ -99,13 +116,14 @@ class Checkpoints:
     def restore(self, like: TrainState) -> Restored | None:
         """The newest checkpoint that is whole, None if there is none at all.
 
-        Newer ones that are damaged are removed.
+        Newer ones that are damaged are moved to `damaged` beside the directory: what
+        cannot be read now may be readable later.
 
         Args:
             like: a state of the same structure.
 
         Raises:
-            CheckpointError: if there are checkpoints and none can be read.
+            DamagedError: if there are checkpoints and none can be read.
         """
         skipped: list[str] = []
         damaged: list[int] = []
@@ -114,15 +132,14 @@ class Checkpoints:
                 restored = self._read(total, like)
             # Orbax and its readers raise many kinds of errors, plain Exception too.
             except Exception as error:
-                reason = f"{error}".splitlines()[0][:120]
+                reason = f"{error}".partition("\n")[0][:120]
                 skipped.append(f"the checkpoint of step {total} is damaged: {reason}")
                 damaged.append(total)
                 continue
-            for step in damaged:
-                self._manager.delete(step)
+            self._set_aside(damaged)
             return restored._replace(skipped=tuple(skipped))
         if skipped:
-            raise CheckpointError(
+            raise DamagedError(
                 f"no checkpoint in {self._directory} can be read: {'; '.join(skipped)}"
                 "; start the run anew in another directory"
             )
@@ -141,6 +158,15 @@ class Checkpoints:
         with contextlib.suppress(Exception):
             self._manager.close()
 
+    def _set_aside(self, damaged: list[int]) -> None:
+        aside = self._directory.with_name("damaged")
+        for total in damaged:
+            aside.mkdir(exist_ok=True)
+            number = len(list(aside.iterdir()))
+            (self._directory / f"{total}").rename(aside / f"{total}-{number}")
+        if damaged:
+            self._manager.reload()
+
     def _read(self, total: int, like: TrainState) -> Restored:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         found: Any = self._manager.restore(
@@ -153,11 +179,23 @@ class Checkpoints:
         # Optax's states and the loop's are buffers to be given away: copies of what
         # the reader may hold on to.
         state, checksum = self._snapshot(found.state)
-        if int(checksum) != found.position["checksum"]:
-            raise ValueError("its checksum does not fit its arrays")
         position = found.position
-        numbers = position["epoch"], position["step"], position["seconds"]
-        return Restored(state, *numbers, ())
+        if position.get("format") != FORMAT:
+            raise ValueError(
+                f"its format is {position.get('format', 1)}, this version reads "
+                f"{FORMAT}"
+            )
+        given = position.pop("checksum")
+        if given != _whole_checksum(position, total, int(checksum)):
+            raise ValueError("its checksum does not fit what it holds")
+        return Restored(
+            state,
+            position["epoch"],
+            position["step"],
+            position["seconds"],
+            position["epochs"],
+            (),
+        )
 
     def _check_room(self, state: TrainState, total: int) -> None:
         needed = _MARGIN * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
@@ -185,6 +223,12 @@ class Checkpoints:
             "Make room on the disk, then go on with arsg train --resume "
             f"{self._directory.parent}"
         )
+
+
+def _whole_checksum(position: dict[str, Any], total: int, arrays: int) -> str:
+    """Of the arrays' checksum and of all that stands beside them."""
+    plain = json.dumps([position, total, arrays], sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
 
 def _snapshot(state: TrainState) -> tuple[TrainState, jax.Array]:

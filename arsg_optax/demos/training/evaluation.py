@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from arsg_optax.demos.iterate import BATCHES, recomputed_statistics
-from arsg_optax.demos.optimizers import Points
+from arsg_optax.demos.training.optimizers import Points
 from arsg_optax.demos.training.problems import (
     Batch,
     ModelState,
@@ -17,6 +16,7 @@ from arsg_optax.demos.training.problems import (
 )
 from arsg_optax.demos.training.sources import EvaluationSet
 from arsg_optax.demos.training.steps import TrainState
+from arsg_optax.flax import BATCHES, recomputed_statistics
 
 
 class Scores(NamedTuple):

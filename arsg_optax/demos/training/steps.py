@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax.demos.optimizers import Held, Points
+from arsg_optax.demos.training.optimizers import Held, Points
 from arsg_optax.demos.training.problems import Batch, ModelState, Params, Problem
 from arsg_optax.demos.training.sources import ResidentSource, shuffle_key, step_key
 

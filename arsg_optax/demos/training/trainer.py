@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import optax
 
-from arsg_optax.demos.optimizers import Points
 from arsg_optax.demos.training.advance import make_advance
-from arsg_optax.demos.training.evaluation import Evaluator, PointScores, to_floats
+from arsg_optax.demos.training.evaluation import Evaluator
+from arsg_optax.demos.training.optimizers import Points
 from arsg_optax.demos.training.problems import Params, Problem
 from arsg_optax.demos.training.sources import Sources
 from arsg_optax.demos.training.steps import init_state
@@ -95,21 +95,10 @@ class Trainer:
         self.step = last
         return losses
 
-    def run_epoch(self) -> PointScores:
-        """Takes the rest of the epoch's steps and evaluates.
-
-        A loss that is not finite ends the steps.
-
-        Returns:
-            Scores as Python floats.
-        """
-        finite = True
-        while finite and self.step < self.steps_per_epoch:
-            finite = bool(np.isfinite(self.run_chunk()).all())
-        return to_floats(self.evaluator(self.state))
-
     def mean_loss(self) -> float:
-        """Mean of the minibatch losses of the epoch so far."""
+        """Mean of the minibatch losses of the epoch so far, NaN before its first."""
+        if self.step == 0:
+            return float("nan")
         losses = np.asarray(self.state.losses)[: self.step]
         return float(np.mean(losses, dtype=np.float64))
 

@@ -3,7 +3,10 @@
 import dataclasses
 from pathlib import Path
 
-from arsg_optax.demos.reproduction.experiments.entrants import (
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from arsg_optax.demos.tasks.settings import Settings
+from scripts.reproduction.experiments.entrants import (
     GRID,
     PUBLISHED,
     RECOMMENDED,
@@ -11,10 +14,8 @@ from arsg_optax.demos.reproduction.experiments.entrants import (
     Experiment,
     Size,
 )
-from arsg_optax.demos.reproduction.findings.results import Result
-from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
-from arsg_optax.demos.reproduction.records.trial import Trial
-from arsg_optax.demos.tasks.settings import Settings
+from scripts.reproduction.findings.results import Result
+from scripts.reproduction.store import Store
 
 MACHINE = {"device": "cpu", "jax": "0.10"}
 
@@ -29,9 +30,16 @@ def epochs(losses, accuracy=0.9, gain=0.0):
 
 def result(label, optimizer, runs, **changes):
     """A result of one kind: the epochs of each seed."""
-    trial = Trial("digits-mlp", optimizer, 0.1, epochs=len(runs[0]), batch_size=64)
+    trial = RunConfig(
+        task="digits-mlp",
+        optimizer=optimizer,
+        preset="none",
+        learning_rate=0.1,
+        epochs=len(runs[0]),
+        batch_size=64,
+    )
     records = {
-        seed: Record(dataclasses.replace(trial, seed=seed), "finished", run)
+        seed: RunRecord(dataclasses.replace(trial, seed=seed), "finished", run)
         for seed, run in enumerate(runs)
     }
     found = Result(label, PUBLISHED, trial, False, len(runs), records)
@@ -86,7 +94,7 @@ def fill(store: Store, trials) -> None:
         apart = [loss + 0.01 * trial.seed for loss in losses]
         gain = (0.01 + 0.001 * trial.seed) * (trial.optimizer in ("arsg", "arsgb"))
         found = epochs(apart, accuracy=0.9 - losses[-1] / 10, gain=gain)
-        store.keep(Record(trial, "finished", found, 36.0, MACHINE))
+        store.keep(RunRecord(trial, "finished", found, 36.0, MACHINE))
 
 
 def stored(*names: str) -> dict[str, str]:

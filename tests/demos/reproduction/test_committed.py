@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
-from arsg_optax.demos.reproduction.records.store import Store
-from arsg_optax.demos.reproduction.report.files import contents
-from arsg_optax.demos.reproduction.report.overview import look
-from arsg_optax.demos.reproduction.runs.plan import known_trials
+from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
+from scripts.reproduction.report.files import contents
+from scripts.reproduction.report.overview import look
+from scripts.reproduction.runs.plan import known_trials
+from scripts.reproduction.store import Store
 
 ROOT = Path(__file__).parents[3]
 RESULTS = sorted(
@@ -56,8 +56,7 @@ def test_records_are_whole_and_named_by_their_trials():
     records = STORE.records()
     assert len(records) == len(paths) > 300
     for path, record in zip(paths, records, strict=True):
-        assert path.stem == record.trial.key()
-        assert not record.trial.generated
+        assert path.stem == record.config.key()
     assert sum(path.stat().st_size for path in paths) < 4e6
 
 
@@ -68,4 +67,4 @@ def test_every_record_belongs_to_an_experiment():
         for size in experiment.sizes.values()
         for trial in known_trials(experiment, size, STORE)
     }
-    assert {record.trial.key() for record in STORE.records()} <= wanted
+    assert {record.config.key() for record in STORE.records()} <= wanted

@@ -5,13 +5,14 @@ import dataclasses
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.reproduction.experiments import EXPERIMENTS, find_experiment
-from arsg_optax.demos.reproduction.experiments.arsg_paper import ARSG_PAPER
-from arsg_optax.demos.reproduction.experiments.entrants import BUDGET, GRID, PUBLISHED
-from arsg_optax.demos.reproduction.experiments.recipes import find_method
-from arsg_optax.demos.reproduction.records.store import Epoch, Record, Store
-from arsg_optax.demos.reproduction.records.trial import decode, encode
-from arsg_optax.demos.reproduction.runs.plan import (
+from arsg_optax.demos.tasks.configuration import decode, encode
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from arsg_optax.demos.tasks.settings import Constant, Cosine, Drops
+from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
+from scripts.reproduction.experiments.arsg_paper import ARSG_PAPER
+from scripts.reproduction.experiments.entrants import BUDGET, GRID, PUBLISHED
+from scripts.reproduction.experiments.recipes import find_method
+from scripts.reproduction.runs.plan import (
     USUAL_EPOCHS,
     first_trials,
     is_at_edge,
@@ -19,8 +20,7 @@ from arsg_optax.demos.reproduction.runs.plan import (
     make_plan,
     setting_of,
 )
-from arsg_optax.demos.reproduction.runs.runner import chosen_task
-from arsg_optax.demos.tasks.settings import Constant, Cosine, Drops
+from scripts.reproduction.store import Store
 
 NAMES = (
     "mnist-logreg",
@@ -52,13 +52,15 @@ OF_THE_ARSG_PAPER = {
 
 def _record(trial, loss=1.0, seconds=20.0):
     epoch = Epoch(234, loss, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5)
-    return Record(trial, "finished", (epoch,) * trial.epochs, seconds)
+    return RunRecord(trial, "finished", (epoch,) * trial.epochs, seconds)
 
 
 def test_all_experiments_are_there_in_both_sizes():
     assert tuple(EXPERIMENTS) == NAMES
     for experiment in EXPERIMENTS.values():
-        assert {"full", "small"} <= set(experiment.sizes)
+        assert "full" in experiment.sizes
+        if experiment.task not in USUAL_EPOCHS:
+            continue
         assert experiment.size("full").runs.startswith("all ")
         assert not experiment.size("small").runs.startswith("all ")
 
@@ -68,7 +70,7 @@ def test_every_trial_can_be_run_and_read_back(name):
     experiment = EXPERIMENTS[name]
     for size in experiment.sizes.values():
         for trial in first_trials(experiment, size):
-            optimizer, task = find_method(trial.optimizer), chosen_task(trial)
+            optimizer, task = find_method(trial.optimizer), trial.chosen_task()
             task.transform(optimizer, trial.settings, steps_per_epoch=10)
             assert decode(encode(trial)) == trial
 
@@ -119,7 +121,7 @@ def test_todays_methods_follow_their_authors_schedules():
     schedules = {}
     for entrant in experiment.entrants:
         settings = next(iter(entrant.fixed.values()))
-        task = chosen_task(experiment.trial(entrant, settings, size, 0))
+        task = experiment.trial(entrant, settings, size, 0).chosen_task()
         schedules[entrant.label] = type(task.schedule)
     for label in ("AdamW", "AdEMAMix", "Prodigy", "Muon"):
         assert schedules[label] is Cosine, label
@@ -148,16 +150,6 @@ def test_seeds_of_second_rank():
     # Seed by seed, so that an interrupted comparison has all methods.
     first = first_trials(experiment, size)
     assert [trial.seed for trial in first] == sorted(trial.seed for trial in first)
-
-
-def test_smoke_tests_are_labelled():
-    for name in ("imagenet-resnet50", "adarem-imagenet", "adarem-ptb"):
-        experiment = find_experiment(name)
-        size = experiment.size("small")
-        assert "no result" in size.runs
-        assert all(trial.generated for trial in first_trials(experiment, size))
-        full = first_trials(experiment, experiment.size("full"))
-        assert not any(trial.generated for trial in full)
 
 
 def test_unknown_names_are_listed():
@@ -244,9 +236,9 @@ def test_todays_methods_decay_in_their_own_way_only():
     experiment = find_experiment("cifar10-resnet20-fast")
     size = experiment.size("full")
     decays = {
-        each.label: chosen_task(
-            experiment.trial(each, next(iter(each.fixed.values())), size, 0)
-        ).l2
+        each.label: experiment.trial(each, next(iter(each.fixed.values())), size, 0)
+        .chosen_task()
+        .l2
         for each in experiment.entrants
     }
     today = {"AdamW", "Schedule-free", "AdEMAMix", "Prodigy", "Muon"}
@@ -282,15 +274,14 @@ def test_a_part_of_the_data_takes_a_part_of_the_time(tmp_path):
     assert plan.hours == pytest.approx(len(plan.first) * 8 * epoch / 3600)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [name for name, each in EXPERIMENTS.items() if "small" in each.sizes]
+)
 def test_small_is_less_than_two_hours(name, tmp_path):
     experiment = EXPERIMENTS[name]
     size = experiment.size("small")
     hours = make_plan(experiment, size, Store(tmp_path)).hours
-    if size.generated:
-        assert hours is None and (size.epochs or 0) == 1
-    else:
-        assert hours is not None and hours < 2
+    assert hours is not None and hours < 2
 
 
 def test_nobody_knows_how_long_imagenet_takes(tmp_path):

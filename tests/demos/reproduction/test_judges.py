@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from arsg_optax.demos.reproduction.experiments import EXPERIMENTS
-from arsg_optax.demos.reproduction.findings import judges
-from arsg_optax.demos.reproduction.findings.claims import CLAIMS, Claim, judge
-from arsg_optax.demos.reproduction.findings.judges import (
+from scripts.reproduction.experiments import EXPERIMENTS
+from scripts.reproduction.findings import judges
+from scripts.reproduction.findings.claims import CLAIMS, Claim, judge
+from scripts.reproduction.findings.judges import (
     NOT,
     NOT_RUN,
     PARTLY,
@@ -20,7 +20,7 @@ from arsg_optax.demos.reproduction.findings.judges import (
     lowest_perplexity,
     more_accurate,
 )
-from arsg_optax.demos.reproduction.findings.results import (
+from scripts.reproduction.findings.results import (
     best_loss_x,
     best_loss_y,
     final_test_loss_x,

@@ -12,7 +12,7 @@ from flax import nnx
 
 from arsg_optax import swnts
 from arsg_optax.demos.models import LSTMLanguageModel, MnistCNN, ResNetCifar
-from arsg_optax.demos.reproduction.experiments.recipes import (
+from scripts.reproduction.experiments.recipes import (
     ademamix,
     average_params,
     find_method,

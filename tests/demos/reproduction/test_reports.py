@@ -6,13 +6,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from arsg_optax.demos.reproduction.experiments.entrants import PUBLISHED, RECOMMENDED
-from arsg_optax.demos.reproduction.records.store import Store
-from arsg_optax.demos.reproduction.report.figures import curve, draw
-from arsg_optax.demos.reproduction.report.files import write_results
-from arsg_optax.demos.reproduction.report.overview import largest, look, verdicts
-from arsg_optax.demos.reproduction.report.page import render
-from arsg_optax.demos.reproduction.runs.plan import first_trials, later_trials
+from scripts.reproduction.experiments.entrants import PUBLISHED, RECOMMENDED
+from scripts.reproduction.report.figures import curve, draw_results
+from scripts.reproduction.report.files import write_results
+from scripts.reproduction.report.overview import largest, look, verdicts
+from scripts.reproduction.report.page import render
+from scripts.reproduction.runs.plan import first_trials, later_trials
+from scripts.reproduction.store import Store
 from tests.demos.reproduction.synthetic import experiment, fill, stored
 
 STORED = ("table.md", "reach-table.csv", "today.csv", "verdicts.md")
@@ -38,7 +38,7 @@ def test_the_report_of_fixed_records_is_the_stored_one(store, tmp_path):
     overview = look(experiment(), "full", store)
     out = tmp_path / "out"
     out.mkdir()
-    files = write_results(out, overview, "arsg reproduce NAME")
+    files = write_results(out, overview, "python -m scripts.reproduction NAME")
     names = {file.name for file in files}
     assert names == {
         *("table.md", "table.csv", "reach-table.md", "reach-table.csv"),
@@ -50,7 +50,7 @@ def test_the_report_of_fixed_records_is_the_stored_one(store, tmp_path):
         ),
         *("verdicts.md", "about.json"),
     }
-    page = render([overview], "arsg report")
+    page = render([overview], "python -m scripts.reproduction report")
     assert len(_IMAGE.findall(page)) == 3
     found = {name: (out / name).read_text() for name in STORED}
     # To store new ones: look at them first.
@@ -59,7 +59,7 @@ def test_the_report_of_fixed_records_is_the_stored_one(store, tmp_path):
 
 def test_figures_are_pictures(store):
     overview = look(experiment(), "full", store)
-    images = draw(experiment(), overview.of_kind(PUBLISHED), "a title")
+    images = draw_results(experiment(), overview.of_kind(PUBLISHED), "a title")
     assert images["png"].startswith(b"\x89PNG")
     assert ET.fromstring(images["svg"]).tag.endswith("svg")
 
@@ -68,9 +68,10 @@ def test_a_curve_is_the_mean_of_the_seeds(store):
     overview = look(experiment(), "full", store)
     adam = {each.label: each for each in overview.of_kind(PUBLISHED)}["Adam"]
     found = curve(adam, lambda epoch: epoch.train_loss)
-    assert found.middle.tolist() == pytest.approx(
+    assert list(found.values) == pytest.approx(
         [0.905, 0.705, 0.605, 0.505] + [0.505] * 26
     )
+    assert found.high is not None and found.low is not None
     assert found.high[0] == pytest.approx(0.91) and found.low[0] == 0.9
 
 
@@ -102,9 +103,13 @@ def test_the_largest_size_that_is_all_there(store, tmp_path):
 
 
 def test_about_tells_what_it_rests_on(store, tmp_path):
-    write_results(tmp_path, look(experiment(), "full", store), "arsg reproduce NAME")
+    write_results(
+        tmp_path,
+        look(experiment(), "full", store),
+        "python -m scripts.reproduction NAME",
+    )
     about = json.loads((tmp_path / "about.json").read_text())
-    assert about["command"] == "arsg reproduce NAME"
+    assert about["command"] == "python -m scripts.reproduction NAME"
     assert about["machines"] == ["device cpu, jax 0.10"]
     assert about["candidates"]["Adam"] == {"grid": 2}
     assert about["hours"] == pytest.approx(0.01 * 17, abs=0.005)

@@ -2,22 +2,36 @@
 
 import dataclasses
 import math
+import signal
 from threading import Thread
 
 import jax
 import numpy as np
 import pytest
 
-from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.optimizers import find_optimizer
-from arsg_optax.demos.reproduction.records.store import Store
-from arsg_optax.demos.reproduction.records.trial import Trial
-from arsg_optax.demos.reproduction.runs.runner import run_all, train
+from arsg_optax.demos.errors import CheckpointError, UsageError
 from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.training.checkpoints import Checkpoints
+from arsg_optax.demos.training.optimizers import find_optimizer
+from scripts.reproduction.runs import runner
+from scripts.reproduction.runs.runner import run_all
+from scripts.reproduction.store import Store
+from tests.demos.quiet import quiet_checkpoints
 from tests.demos.reproduction.observers import Told
 from tests.demos.waiting import wait_until
 
-TRIAL = Trial("digits-mlp", "arsg", 0.002, epochs=2, batch_size=64, examples=256)
+pytestmark = quiet_checkpoints
+
+TRIAL = RunConfig(
+    task="digits-mlp",
+    optimizer="arsg",
+    preset="none",
+    learning_rate=0.002,
+    epochs=2,
+    batch_size=64,
+    examples=256,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +39,14 @@ def data():
     return find_task("digits-mlp").data(None, 256)
 
 
-def test_a_trial_is_the_trainers_run(data):
+@pytest.fixture
+def train(tmp_path):
+    """Trains a trial on some data, telling an observer."""
+    store = Store(tmp_path / "runs")
+    return lambda trial, data, told: runner.train(trial, data, store, told)
+
+
+def test_a_trial_is_the_trainers_run(data, train):
     told = Told()
     record = train(TRIAL, data, told)
     task = find_task("digits-mlp").resized(2, 64)
@@ -44,7 +65,7 @@ def test_a_trial_is_the_trainers_run(data):
     assert record.epochs[-1].test_loss_x != record.epochs[-1].test_loss_y
 
 
-def test_held_out_examples_are_those_of_the_training_set(data):
+def test_held_out_examples_are_those_of_the_training_set(data, train):
     kept = dataclasses.replace(TRIAL, held_out=True, epochs=1)
     broken = data._replace(test=data.test._replace(images=data.test.images * math.nan))
     record = train(kept, broken, Told())
@@ -52,12 +73,12 @@ def test_held_out_examples_are_those_of_the_training_set(data):
     assert record.epochs[0].step < 4
 
 
-def test_a_run_that_diverges_ends(data):
+def test_a_run_that_diverges_ends(data, train):
     record = train(dataclasses.replace(TRIAL, learning_rate=1e30), data, Told())
     assert record.outcome == "diverged" and len(record.epochs) == 1
 
 
-def test_a_batch_larger_than_the_set(data):
+def test_a_batch_larger_than_the_set(data, train):
     with pytest.raises(UsageError, match="batch_size must be at most the 256"):
         train(dataclasses.replace(TRIAL, batch_size=500), data, Told())
 
@@ -86,7 +107,7 @@ def test_what_another_process_runs_is_waited_for(data, tmp_path):
         wait_until(lambda: told.count("finished") or not thread.is_alive())
         thread.join(0.2)
         assert thread.is_alive()
-        assert [record.trial.seed for record in store.records()] == [1]
+        assert [record.config.seed for record in store.records()] == [1]
     # The other ended without a record: the trial is run here.
     thread.join(60)
     assert not thread.is_alive() and told.count("taken") == 1
@@ -102,19 +123,50 @@ def test_an_interrupted_trial_leaves_no_record(data, tmp_path):
         assert ours
 
 
-def test_validation_data_end_no_run(data):
+def test_validation_data_end_no_run(data, train):
     broken = data._replace(test=data.test._replace(images=data.test.images * math.nan))
     record = train(TRIAL, broken, Told())
     assert record.outcome == "finished" and len(record.epochs) == 2
     assert math.isnan(record.epochs[-1].test_loss_x)
 
 
-def test_a_damaged_checkpoint_is_thrown_away(data, tmp_path):
+def _interrupted(data, store):
+    trial = dataclasses.replace(TRIAL, save_seconds=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_all([trial], store, lambda trial: data, Told(stop_after=2))
+    return trial
+
+
+def test_damaged_checkpoints_are_set_aside(data, tmp_path):
     store = Store(tmp_path)
-    part = store.partial(TRIAL) / "4" / "state"
-    part.mkdir(parents=True)
-    (part / "nothing").write_text("of use")
-    run_all([TRIAL], store, lambda trial: data, Told())
-    record = store.find(TRIAL)
+    trial = _interrupted(data, store)
+    for file in store.partial(trial).glob("checkpoints/*/state/**/d/*"):
+        file.write_bytes(b"")
+    told = Told()
+    run_all([trial], store, lambda trial: data, told)
+    record = store.find(trial)
     assert record is not None and record.outcome == "finished"
-    assert not store.partial(TRIAL).exists()
+    assert told.count("epoch_finished") == 2
+    aside = store.partial(trial).with_name(f"{trial.key()}.damaged-0")
+    assert list(aside.glob("checkpoints/*/state"))
+
+
+def test_a_full_disk_deletes_nothing(data, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    trial = _interrupted(data, store)
+    before = sorted(store.partial(trial).glob("checkpoints/*"))
+    assert before
+
+    def full(self, state, total):
+        raise CheckpointError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="full"):
+        patch.setattr(Checkpoints, "_check_room", full)
+        longer = dataclasses.replace(trial, save_seconds=-1.0)
+        stop = Told()
+        stop.steps_done = lambda *_: signal.raise_signal(signal.SIGTERM)
+        run_all([longer], store, lambda trial: data, stop)
+    assert sorted(store.partial(trial).glob("checkpoints/*")) == before
+    told = Told()
+    run_all([trial], store, lambda trial: data, told)
+    assert told.count("epoch_finished") == 1

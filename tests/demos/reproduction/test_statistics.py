@@ -7,21 +7,28 @@ import numpy as np
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.reproduction.findings.statistics import (
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from scripts.reproduction.findings.statistics import (
     epochs_to,
     estimate,
     paired,
 )
-from arsg_optax.demos.reproduction.records.store import Epoch, Record
-from arsg_optax.demos.reproduction.records.trial import Trial
-from arsg_optax.demos.reproduction.runs.selection import choosable, choose, reported
+from scripts.reproduction.runs.selection import choosable, choose, reported
 
-TRIAL = Trial("mnist-logreg", "arsg", 0.01, epochs=1, batch_size=256)
+TRIAL = RunConfig(
+    task="mnist-logreg",
+    optimizer="arsg",
+    preset="none",
+    learning_rate=0.01,
+    epochs=1,
+    batch_size=256,
+)
 
 
 def _record(loss, outcome="finished", **changes):
     epoch = Epoch(1, loss, *[math.nan] * 4, 0.1, 0.2)
-    return Record(dataclasses.replace(TRIAL, **changes), outcome, (epoch,))
+    return RunRecord(dataclasses.replace(TRIAL, **changes), outcome, (epoch,))
 
 
 def test_an_interval_is_students():

@@ -2,12 +2,11 @@
 
 import pytest
 
-from arsg_optax.demos.tasks import TASKS, Task
-from arsg_optax.demos.training import configuration
+from arsg_optax.demos.tasks import TASKS, Task, configuration
 
 
 @pytest.fixture(autouse=True)
 def tiny(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny task under the name `digits-mlp`."""
+    """The tiny task beside the others."""
     known = {**TASKS, "tiny": task}
     monkeypatch.setattr(configuration, "find_task", known.__getitem__)

@@ -5,52 +5,83 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.results import Outcome
 from arsg_optax.demos.tasks import Task
-from arsg_optax.demos.training.logs import read_metrics
-from arsg_optax.demos.training.run import resume, train
+from arsg_optax.demos.tasks.callbacks import Log, TensorBoard, read_log
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.records import Outcome, read
+from arsg_optax.demos.tasks.run import evaluate, resume, run
+from arsg_optax.demos.tasks.settings import Clock
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from tests.demos.quiet import quiet_checkpoints
-from tests.demos.training.runs import Recorder, assert_same
+from tests.demos.training.runs import Recorder, assert_same, train
 
 pytestmark = quiet_checkpoints
 
 
 def test_files(tmp_path: Path):
-    result = train("tiny", "rsg", out=tmp_path / "run", learning_rate=0.5, keep=2)
-    assert result.run.outcome is Outcome.FINISHED
-    assert [row.step for row in result.run.rows] == [6, 12, 18]
-    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    run = tmp_path / "run"
+    logs = (Log(run), TensorBoard(run / "tensorboard"))
+    options = {"learning_rate": 0.5, "keep": 2, "checkpoint_every": 6}
+    result = train("tiny", "rsg", out=run, callbacks=logs, **options)
+    assert result.outcome == Outcome.FINISHED
+    assert [epoch.step for epoch in result.epochs] == [6, 12, 18]
+    lines = read_log(run / "metrics.jsonl")
     epochs = [line for line in lines if line["event"] == "epoch"]
     assert [line["epoch"] for line in epochs] == [1, 2, 3]
-    assert epochs[2]["test_loss_x"] == result.run.rows[2].test_loss_x
+    assert epochs[2]["test_loss_x"] == result.epochs[2].test_loss_x
     steps = [line for line in lines if line["event"] == "steps"]
     assert [line["total_step"] for line in steps][-1] == 18
     assert all(line["steps_per_second"] > 0 for line in steps)
-    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
-    held = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+    held = json.loads((run / "config.json").read_text())
     assert (held["optimizer"], held["learning_rate"]) == ("rsg", 0.5)
-    kept = {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()}
+    found = read(run / "record.json")
+    assert (found.config, found.outcome) == (result.config, Outcome.FINISHED)
+    kept = {p.name for p in (run / "checkpoints").iterdir()}
     assert kept == {"12", "18"}
 
 
+def test_checkpoints_are_saved_by_time(tmp_path: Path):
+    train("tiny", out=tmp_path, save_seconds=1000.0)
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"18"}
+
+
+def test_nothing_is_kept_without_a_directory(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(RunConfig(task="tiny", epochs=1)).outcome == Outcome.FINISHED
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_mean_of_the_minibatch_losses(tmp_path: Path):
-    result = train("tiny", "sgd", out=tmp_path, epochs=1, checkpoint_every=1)
-    lines = read_metrics(tmp_path / "metrics.jsonl")
+    log = Log(tmp_path)
+    result = train(
+        "tiny", "sgd", out=tmp_path, callbacks=(log,), epochs=1, checkpoint_every=1
+    )
+    lines = read_log(tmp_path / "metrics.jsonl")
     losses = [line["loss"] for line in lines if line["event"] == "steps"]
     assert len(losses) == 6
-    assert result.run.rows[0].train_loss == pytest.approx(np.mean(losses), rel=1e-12)
+    assert result.epochs[0].train_loss == pytest.approx(np.mean(losses), rel=1e-12)
+
+
+def test_a_broken_line_of_the_log_loses_no_other(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    whole = '{"event": "steps", "total_step": 1}\n'
+    path.write_text(whole + '[1]\n{"event"\n{"total_step": "2"}\n' + whole)
+    assert [line["total_step"] for line in read_log(path)] == [1, 1]
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path):
     whole = train("tiny", out=tmp_path)
-    before = (tmp_path / "metrics.jsonl").read_text()
+    before = (tmp_path / "record.json").read_text()
     assert_same(resume(tmp_path), whole)
-    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert (tmp_path / "record.json").read_text() == before
 
 
 def test_without_a_checkpoint_it_starts_anew(tmp_path: Path):
@@ -59,22 +90,21 @@ def test_without_a_checkpoint_it_starts_anew(tmp_path: Path):
     config = (tmp_path / "whole" / "config.json").read_text()
     (tmp_path / "new" / "config.json").write_text(config)
     observer = Recorder()
-    assert_same(resume(tmp_path / "new", observer=observer), whole)
+    assert_same(resume(tmp_path / "new", observer), whole)
     assert "starting from the beginning" in observer.notes[0]
 
 
 def test_a_limit_of_steps_ends_with_an_evaluation(tmp_path: Path):
     result = train("tiny", out=tmp_path, steps=8)
-    assert [row.step for row in result.run.rows] == [6, 8]
-    assert result.run.outcome is Outcome.FINISHED
+    assert [row.step for row in result.epochs] == [6, 8]
+    assert result.outcome == Outcome.FINISHED
     assert_same(resume(tmp_path), result)
 
 
 def test_divergence_ends_the_run(tmp_path: Path):
     result = train("tiny", "sgd", out=tmp_path, learning_rate=1e30)
-    assert result.run.outcome is Outcome.DIVERGED
-    lines = read_metrics(tmp_path / "metrics.jsonl")
-    assert lines[-1].get("loss", lines[-1].get("train_loss")) is None
+    assert result.outcome == Outcome.DIVERGED
+    assert np.isnan(read(tmp_path / "record.json").epochs[-1].train_loss)
 
 
 def test_the_result_can_be_used(task: Task, dataset: Dataset, tmp_path: Path):
@@ -85,12 +115,12 @@ def test_the_result_can_be_used(task: Task, dataset: Dataset, tmp_path: Path):
         params, model_state, dataset.test.images
     )
     right = np.mean(np.argmax(scores, -1) == dataset.test.labels)
-    assert right == pytest.approx(result.run.rows[-1].test_accuracy_x, abs=1e-6)
+    assert right == pytest.approx(result.epochs[-1].test_accuracy_x, abs=1e-6)
 
 
 def test_examples_and_preset(tmp_path: Path):
     result = train("tiny", out=tmp_path, examples=96, epochs=1)
-    assert result.run.rows[0].step == 3
+    assert result.epochs[0].step == 3
 
 
 @pytest.mark.parametrize(
@@ -120,6 +150,10 @@ def test_examples_and_preset(tmp_path: Path):
             {"task": "tiny", "optimizer": "adarem_s"},
             "no step size for 'adarem_s': giv",
         ),
+        (
+            {"task": "tiny", "optimizer": "adarem_s", "learning_rate": 0.1},
+            "'adarem_s' needs weights of 4 axes, and tiny has none",
+        ),
     ],
 )
 def test_wrong_requests(options: dict, message: str, tmp_path: Path):
@@ -143,10 +177,71 @@ def test_bfloat16_computes_in_it_and_stores_float32(tmp_path: Path):
     result = train("tiny", out=tmp_path, dtype="bfloat16", epochs=2)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(result.trainer.state.held)}
     assert dtypes == {np.dtype(np.float32)}
-    assert result.run.rows[1].train_loss < result.run.rows[0].train_loss
+    assert result.epochs[1].train_loss < result.epochs[0].train_loss
 
 
 def test_times_of_the_protocol_shrink(task: Task, dataset: Dataset):
     short = replace(task, epochs=30).resized(3, None)
     boost = short.settings["arsgb"].keywords(short.clock(6))["boost_at"]
     assert boost == round(7 / 30 * 18)
+
+
+def test_a_run_can_be_extended(tmp_path: Path):
+    train("tiny", "sgd", out=tmp_path / "run", epochs=2)
+    longer = resume(tmp_path / "run", extend=1)
+    assert [epoch.step for epoch in longer.epochs] == [6, 12, 18]
+    assert_same(longer, train("tiny", "sgd", out=tmp_path / "whole", epochs=3))
+    assert_same(resume(tmp_path / "run"), longer)
+    with pytest.raises(UsageError, match="extend must be at least 1"):
+        resume(tmp_path / "run", extend=-1)
+
+
+def test_a_checkpoint_can_be_evaluated(tmp_path: Path):
+    result = train("tiny", out=tmp_path, epochs=2)
+    found = evaluate(tmp_path)
+    assert found[2:] == result.epochs[-1][2:]
+
+
+def test_two_batches_make_an_update():
+    one = RunConfig(task="tiny", optimizer="sgd", epochs=1, accumulate=2)
+    record = run(one)
+    steps = optax.tree_utils.tree_get(record.trainer.state.opt_state, "gradient_step")
+    assert (record.epochs[-1].step, int(steps)) == (6, 3)
+    with pytest.raises(UsageError, match="accumulate must be 1 with ranger, got 2"):
+        run(replace(one, optimizer="ranger"))
+
+
+def test_decay_and_clipping_reach_the_optimizer():
+    plain = RunConfig(task="tiny", optimizer="adamw", learning_rate=1.0)
+
+    def update(**changes) -> float:
+        config = replace(plain, **changes)
+        optimizer = OPTIMIZERS[config.optimizer]
+        settings, task = config.chosen_settings(), config.chosen_task()
+        transform = task.transform(optimizer, settings, steps_per_epoch=6)
+        params = jnp.full(1, 2.0)
+        return float(transform.update(params, transform.init(params), params)[0][0])
+
+    assert update(weight_decay=0.5) == pytest.approx(-1 - 0.5 * 2, rel=1e-5)
+    assert update(optimizer="sgd", clip_norm=0.25) == pytest.approx(-0.25)
+    assert update(optimizer="sgd", l2=0.5) == pytest.approx(-3.0)
+    with pytest.raises(UsageError, match="adam has no hyper-parameter 'weight_decay'"):
+        replace(plain, optimizer="adam", weight_decay=0.1).check()
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"schedule": "constant"}, [1.0, 1.0, 1.0, 1.0]),
+        ({"schedule": "linear"}, [1.0, 0.75, 0.5, 0.25]),
+        ({"schedule": "wsd"}, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]),
+        ({"schedule": "cosine"}, [1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),
+        ({"schedule": "constant", "warm_up": 0.5}, [0.5, 1.0, 1.0, 1.0]),
+        ({"schedule": "linear", "warm_up": 0.5}, [0.5, 0.75, 0.5, 0.25]),
+    ],
+)
+def test_schedules(config: dict, expected: list[float]):
+    task = RunConfig(task="tiny", **config).chosen_task()
+    rate = task.schedule.of(1.0, Clock(len(expected), 1, 1))
+    found = [rate(n) if callable(rate) else rate for n in range(len(expected))]
+    np.testing.assert_allclose(found, expected, atol=1e-6)

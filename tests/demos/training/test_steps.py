@@ -12,13 +12,13 @@ from flax import nnx
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.models import LSTMLanguageModel
 from arsg_optax.demos.models.layers import BatchNorm
-from arsg_optax.demos.optimizers import OPTIMIZERS
 from arsg_optax.demos.tasks import Task
 from arsg_optax.demos.tasks.kinds import Text
 from arsg_optax.demos.tasks.task import Setup
 from arsg_optax.demos.text import TextSet
 from arsg_optax.demos.training import advance
 from arsg_optax.demos.training.advance import suits_compiled_loop
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.demos.training.sources import (
     Sources,
     StreamSource,

@@ -1,6 +1,7 @@
 """Runs that are stopped, killed, or meet damaged checkpoints and a full disk."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from arsg_optax.demos.errors import CheckpointError
-from arsg_optax.demos.results import Outcome
-from arsg_optax.demos.training.logs import read_metrics
-from arsg_optax.demos.training.run import resume, train
+from arsg_optax.demos.tasks.records import Outcome, read
+from arsg_optax.demos.tasks.run import resume
 from tests.demos.quiet import quiet_checkpoints
-from tests.demos.training.runs import Recorder, assert_same, interrupted
+from tests.demos.training.runs import Recorder, assert_same, interrupted, train
 from tests.demos.waiting import wait_until
 
 pytestmark = quiet_checkpoints
@@ -30,14 +30,16 @@ def test_sigterm_and_resume_change_no_bit(optimizer: str, at: int, tmp_path: Pat
     whole = train("tiny", optimizer, out=tmp_path / "whole")
     observer = Recorder(at, lambda: signal.raise_signal(signal.SIGTERM))
     part = train(
-        "tiny", optimizer, out=tmp_path / "part", observer=observer, checkpoint_every=2
+        "tiny",
+        optimizer,
+        out=tmp_path / "part",
+        callbacks=(observer,),
+        checkpoint_every=2,
     )
-    assert (part.run.outcome, part.signal) == (Outcome.INTERRUPTED, signal.SIGTERM)
+    assert (part.outcome, part.signal) == (Outcome.INTERRUPTED, signal.SIGTERM)
     assert at <= part.trainer.total_steps < at + 6
     assert_same(resume(tmp_path / "part"), whole)
-    lines = read_metrics(tmp_path / "part" / "metrics.jsonl")
-    epochs = [line["epoch"] for line in lines if line["event"] == "epoch"]
-    assert epochs == [1, 2, 3]
+    assert len(read(tmp_path / "part" / "record.json").epochs) == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
@@ -57,10 +59,26 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(damage: str, tmp_path: P
             content[len(content) // 2] ^= 0xFF
         file.write_bytes(content)
     observer = Recorder()
-    assert_same(resume(tmp_path / "part", observer=observer), whole)
+    assert_same(resume(tmp_path / "part", observer), whole)
+    # Renamed, not deleted: a passing error may have been all that was wrong.
+    aside = tmp_path / "part" / "damaged"
+    assert [path.name for path in aside.iterdir()] == [f"{newest.name}-0"]
     step = part.trainer.total_steps
     assert f"the checkpoint of step {step} is damaged" in observer.notes[0]
     assert "falling back to the one before" in observer.notes[0]
+    assert f"continuing after step {step - 2}" in observer.notes[1]
+
+
+@pytest.mark.parametrize("name", ["step", "epoch", "epochs", "seconds"])
+def test_where_a_checkpoint_stands_is_under_its_checksum(name: str, tmp_path: Path):
+    part = interrupted(tmp_path, 8)
+    step = part.trainer.total_steps
+    path = tmp_path / "checkpoints" / str(step) / "position" / "metadata"
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps({**held, name: held[name] + 1}))
+    observer = Recorder()
+    resume(tmp_path, observer)
+    assert f"the checkpoint of step {step} is damaged" in observer.notes[0]
     assert f"continuing after step {step - 2}" in observer.notes[1]
 
 
@@ -93,9 +111,9 @@ def test_sigkill_in_the_middle_of_an_epoch(tmp_path: Path):
         process.kill()
     assert process.returncode == -signal.SIGKILL
     observer = Recorder()
-    found = resume(part, observer=observer)
+    found = resume(part, observer)
     assert "continuing after step" in observer.notes[-1]
-    whole = train(out=tmp_path / "whole", epochs=4)
+    whole = train("digits-mlp", out=tmp_path / "whole", epochs=4)
     assert_same(found, whole)
 
 
@@ -140,12 +158,12 @@ def _fill_and_train(disk: Path, leave: int) -> None:
 
     observer = Recorder(40, fill)
     with pytest.raises(CheckpointError) as caught:
-        train("tiny", out=run, observer=observer, epochs=9)
+        train("tiny", out=run, callbacks=(observer,), epochs=9, checkpoint_every=6)
     message = str(caught.value)
     for part in ("could not be written to", "Make room", f"--resume {run}"):
         assert part in message
     (disk / "ballast").unlink()
     notes = Recorder()
-    result = resume(run, observer=notes)
+    result = resume(run, notes)
     assert "continuing after step" in notes.notes[-1]
-    assert len(result.run.rows) == 9
+    assert len(result.epochs) == 9

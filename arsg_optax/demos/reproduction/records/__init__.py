@@ -1,1 +1,0 @@
-"""What a run is, and the record that it leaves."""

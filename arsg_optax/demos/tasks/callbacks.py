@@ -1,0 +1,128 @@
+"""What is told of the progress of a run."""
+
+import contextlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from arsg_optax.demos.errors import CheckpointError
+from arsg_optax.demos.files import write_atomically
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from arsg_optax.demos.training.trainer import Trainer
+
+METRICS = "metrics.jsonl"
+
+
+class Callbacks:
+    """Is told of the progress, and does nothing; others override what they show."""
+
+    def note(self, text: str) -> None:
+        """A message: what was restored, what was skipped."""
+
+    def started(self, record: RunRecord) -> None:
+        """The run is about to be compiled; its trainer stands where it goes on."""
+
+    def compiled(self, record: RunRecord, total: int) -> None:
+        """The steps are compiled; there are `total` in the run."""
+
+    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
+        """Steps were taken: mean minibatch loss of them, steps a second."""
+
+    def evaluating(self, trainer: Trainer) -> None:
+        """An epoch's steps are done, its evaluation starts."""
+
+    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
+        """An epoch was evaluated; it stands in the record already."""
+
+    def finished(self, record: RunRecord) -> None:
+        """The run ended, however it did."""
+
+
+class Log(Callbacks):
+    """Writes `metrics.jsonl`: a line for each second of steps and for each epoch.
+
+    Each is a JSON object with `event` (`"steps"` or `"epoch"`), `total_step` and
+    numbers; one that is not finite is null. A run that is resumed takes back what was
+    written beyond the checkpoint at which it goes on.
+
+    Args:
+        directory: of the run.
+    """
+
+    def __init__(self, directory: Path):
+        self._path = directory / METRICS
+
+    def started(self, record: RunRecord) -> None:
+        done = record.trainer.total_steps if record.trainer else 0
+        kept = [line for line in read_log(self._path) if line["total_step"] <= done]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self._path, text.encode())
+
+    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
+        numbers = {"loss": loss, "steps_per_second": rate}
+        self._write("steps", trainer.total_steps, numbers)
+
+    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
+        numbers = {"epoch": len(record.epochs), **epoch._asdict()}
+        self._write("epoch", epoch.step, {**numbers, "seconds": record.seconds})
+
+    def _write(self, event: str, total: int, numbers: dict[str, Any]) -> None:
+        shown = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        line = {"event": event, "total_step": total, **shown}
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise CheckpointError(
+                f"{self._path} could not be written to: {error}. Make room on the "
+                f"disk, then go on with arsg train --resume {self._path.parent}"
+            ) from error
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl` that are whole, empty if there is none."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, RecursionError):
+            line = json.loads(text)
+            if isinstance(line, dict) and isinstance(line.get("total_step"), int):
+                lines.append(line)
+    return lines
+
+
+class TensorBoard(Callbacks):
+    """Writes TensorBoard's event files.
+
+    Args:
+        directory: where to.
+    """
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+
+    def started(self, record: RunRecord) -> None:
+        from tensorboardX import SummaryWriter
+
+        done = record.trainer.total_steps if record.trainer else 0
+        # What an interrupted run wrote beyond its checkpoint is taken back.
+        purge = done + 1 if done else None
+        self._events = SummaryWriter(str(self._directory), purge_step=purge)
+
+    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
+        numbers = {"loss": loss, "steps_per_second": rate}
+        self._write("steps", numbers, trainer.total_steps)
+
+    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
+        numbers = epoch._asdict() | {"seconds": record.seconds}
+        self._write("epoch", numbers, epoch.step)
+
+    def finished(self, record: RunRecord) -> None:
+        # What a full disk does not take is lost: the checkpoints tell of it.
+        with contextlib.suppress(OSError):
+            self._events.close()
+
+    def _write(self, group: str, numbers: dict[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            if math.isfinite(value):
+                self._events.add_scalar(f"{group}/{name}", value, step)

@@ -1,0 +1,177 @@
+"""One run: what `arsg train`, `arsg compare` and the reproduction go through."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.tasks.callbacks import Callbacks
+from arsg_optax.demos.tasks.configuration import RunConfig, read_config
+from arsg_optax.demos.tasks.material import Material, load
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from arsg_optax.demos.tasks.session import CONFIG, Session
+from arsg_optax.demos.training.optimizers import Optimizer, find_optimizer
+
+
+def run(
+    config: RunConfig,
+    *callbacks: Callbacks,
+    directory: Path | None = None,
+    data_dir: Path | None = None,
+    material: Material | None = None,
+    optimizer: Optimizer | None = None,
+) -> RunRecord:
+    """Trains a task with one optimizer.
+
+    A run whose loss stops being finite ends with that epoch. The first Ctrl-C or
+    SIGTERM ends it soon, with a checkpoint where there is a directory.
+
+    Args:
+        config: of the run.
+        *callbacks: told of the progress.
+        directory: new or empty, of its configuration, record and checkpoints; None
+            to keep nothing.
+        data_dir: directory of data sets, None for the environment's or the Hub.
+        material: the task with its data, None to load it.
+        optimizer: instead of the one that the configuration names.
+
+    Raises:
+        UsageError: for a request that cannot be run.
+        DataError: if the data cannot be had.
+        CheckpointError: if a checkpoint cannot be written; the last one is kept.
+    """
+    if directory is not None and (directory / CONFIG).exists():
+        raise UsageError(
+            f"out must be a new directory, got {directory} with a run in it; name "
+            "another, or continue that one with resume"
+        )
+    with _session(
+        config, callbacks, directory, data_dir, material, optimizer
+    ) as session:
+        if directory is not None:
+            session.keep()
+        return session.run()
+
+
+def resume(
+    directory: Path,
+    *callbacks: Callbacks,
+    data_dir: Path | None = None,
+    material: Material | None = None,
+    extend: int = 0,
+) -> RunRecord:
+    """Continues a run from its newest whole checkpoint, bit for bit.
+
+    Without a checkpoint it starts from the beginning; a finished run is left as it is.
+
+    Args:
+        directory: of the run.
+        *callbacks: told of the progress.
+        data_dir: as for :func:`run`.
+        material: as for :func:`run`.
+        extend: epochs to add to the run, whose configuration is then rewritten. The
+            times of its schedule and of its settings stretch with it.
+
+    Raises:
+        UsageError: if there is no run in the directory.
+        DataError: if the data cannot be had.
+        CheckpointError: if there are checkpoints and none can be read.
+    """
+    config = _kept_config(directory)
+    if extend:
+        if extend < 0 or config.steps is not None:
+            raise UsageError(
+                f"extend must be at least 1, of a run without a limit of steps, got "
+                f"{extend} and {config.steps} steps"
+            )
+        config = replace(config, epochs=config.chosen_task().epochs + extend)
+    with _session(config, callbacks, directory, data_dir, material, None) as session:
+        session.restore()
+        if extend:
+            session.keep()
+        return session.run()
+
+
+def evaluate(
+    directory: Path,
+    *callbacks: Callbacks,
+    data_dir: Path | None = None,
+    material: Material | None = None,
+) -> Epoch:
+    """The scores of a run's newest whole checkpoint; its mean loss may be NaN.
+
+    Args:
+        directory: of the run.
+        *callbacks: told which checkpoint it is.
+        data_dir: as for :func:`run`.
+        material: as for :func:`run`.
+
+    Raises:
+        UsageError: if there is no run in the directory.
+        DataError: if the data cannot be had.
+        CheckpointError: if there are checkpoints and none can be read.
+    """
+    config = _kept_config(directory)
+    with _session(config, callbacks, directory, data_dir, material, None) as session:
+        session.restore()
+        return session.evaluate()
+
+
+def _kept_config(directory: Path) -> RunConfig:
+    if not (directory / CONFIG).exists():
+        raise UsageError(
+            f"resume must name the directory of a run, with {CONFIG} in it; got "
+            f"{directory}"
+        )
+    return read_config(directory / CONFIG)
+
+
+def go_on(
+    config: RunConfig,
+    *callbacks: Callbacks,
+    directory: Path,
+    material: Material,
+    optimizer: Optimizer,
+) -> RunRecord:
+    """A run for its record alone, which takes up what an interrupted one has done.
+
+    Args:
+        config: of the run.
+        *callbacks: told of the progress.
+        directory: made if the run takes long or is interrupted, and to be removed
+            once the record is kept.
+        material: the task with its data.
+        optimizer: that the configuration names.
+
+    Raises:
+        DamagedError: if there are checkpoints in the directory and none can be read.
+        CheckpointError: if one cannot be written.
+    """
+    material.check(optimizer)
+    session = Session(config, optimizer, material, directory, callbacks, scratch=True)
+    if directory.exists():
+        session.restore()
+    return session.run()
+
+
+@contextmanager
+def _session(
+    config: RunConfig,
+    callbacks: Sequence[Callbacks],
+    directory: Path | None,
+    data_dir: Path | None,
+    material: Material | None,
+    optimizer: Optimizer | None,
+) -> Iterator[Session]:
+    """A run that is checked; material that is loaded here is closed at the end."""
+    if optimizer is None:
+        optimizer = find_optimizer(config.optimizer)
+    config.check({optimizer.name: optimizer})
+    found = material or load(config, data_dir, held_out=config.held_out)
+    try:
+        found.check(optimizer)
+        yield Session(config, optimizer, found, directory, callbacks)
+    finally:
+        if material is None:
+            found.setup.sources.close()

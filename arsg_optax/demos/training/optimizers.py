@@ -1,0 +1,187 @@
+"""The optimizers that the demonstrations know by name, each with its evaluation point.
+
+Every entry takes its learning rate as the function that it names does: `sgd` is
+`optax.sgd(learning_rate, momentum)`, in which a step is `learning_rate` times a *sum*
+of gradients, and `rsg` takes the step times their *mean*.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
+
+import arsg_optax
+from arsg_optax.demos.errors import UsageError, find_named
+
+Params = Any
+Held = Any  # what the training loop keeps: the parameters, or lookahead's pair of them
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where an optimizer takes gradients (y) and where it is meant to be evaluated (x).
+
+    Attributes:
+        name: what x is, in a word or two; `"held"` if x is y.
+        hold: makes what the training loop keeps from the initial parameters.
+        gradient_point: y, from what the loop keeps.
+        own_point: x, from the optimizer's state and what the loop keeps; None if x
+            is y.
+    """
+
+    name: str
+    hold: Callable[[Params], Held]
+    gradient_point: Callable[[Held], Params]
+    own_point: Callable[[optax.OptState, Held], Params] | None = None
+
+    def evaluation_point(self, opt_state: optax.OptState, held: Held) -> Params:
+        """x, or y where there is no other point."""
+        if self.own_point is None:
+            return self.gradient_point(held)
+        return self.own_point(opt_state, held)
+
+
+def _same(params: Params) -> Params:
+    return params
+
+
+def _fast(pair: optax.LookaheadParams) -> Params:
+    return pair.fast
+
+
+def _slow(state: optax.OptState, pair: optax.LookaheadParams) -> Params:
+    del state
+    return pair.slow
+
+
+def _average(state: optax.OptState, params: Params) -> Params:
+    # Optax's own does not look into a chain.
+    found = optax.tree_utils.tree_get(state, "ScheduleFreeState")
+    return optax.contrib.schedule_free_eval_params(found, params)
+
+
+HELD = Points("held", _same, _same)
+ITERATE = Points("iterate", _same, _same, arsg_optax.eval_params)
+AVERAGE = Points("average", _same, _same, _average)
+SLOW = Points("slow", optax.LookaheadParams.init_synced, _fast, _slow)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer by name.
+
+    Attributes:
+        name: on the command line.
+        make: `make(learning_rate, **options)` returns the gradient transformation.
+        points: where it is evaluated.
+        baseline: whether it is one of Optax's own, with which ours are compared.
+        needs_rank: the number of axes that an array among the weights must have for
+            it to make sense: 2 for a matrix, 4 for a convolution.
+    """
+
+    name: str
+    make: Callable[..., optax.GradientTransformation]
+    points: Points = HELD
+    baseline: bool = True
+    needs_rank: int = 0
+
+    def check(self, options: Iterable[str]) -> None:
+        """Raises `UsageError` if it has no keyword argument of a name."""
+        parameters = inspect.signature(self.make).parameters.values()
+        if any(each.kind is each.VAR_KEYWORD for each in parameters):
+            return
+        known = [each.name for each in parameters if each.name != "learning_rate"]
+        for name in options:
+            if name not in known:
+                raise UsageError(
+                    f"{self.name} has no hyper-parameter {name!r}; it has "
+                    f"{', '.join(known)}"
+                )
+
+    def applies(self, params: Params) -> bool:
+        """Whether the optimizer is meant for these parameters."""
+        ranks = {jnp.ndim(leaf) for leaf in jax.tree.leaves(params)}
+        return not self.needs_rank or self.needs_rank in ranks
+
+    def behind(
+        self,
+        before: Sequence[optax.GradientTransformation],
+        learning_rate: Any,
+        **options: Any,
+    ) -> optax.GradientTransformation:
+        """The optimizer on gradients that pass other transformations first."""
+        if not before:
+            return self.make(learning_rate, **options)
+        if self.points is SLOW:
+            # Lookahead holds a pair of parameters, which those must not meet.
+            return self.make(learning_rate, before=before, **options)
+        return optax.chain(*before, self.make(learning_rate, **options))
+
+
+def ranger(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    *,
+    sync_period: int = 6,
+    slow_step_size: float = 0.5,
+    before: Sequence[optax.GradientTransformation] = (),
+) -> optax.GradientTransformation:
+    """RAdam inside lookahead, with the defaults of the Ranger optimizer."""
+    fast = optax.chain(*before, optax.radam(learning_rate, b1=b1, b2=b2))
+    return optax.lookahead(fast, sync_period, slow_step_size)
+
+
+def sgd(
+    learning_rate: optax.ScalarOrSchedule, *, momentum: float = 0.9
+) -> optax.GradientTransformation:
+    """`optax.sgd` with momentum."""
+    return optax.sgd(learning_rate, momentum=momentum)
+
+
+def adarem_s(
+    learning_rate: optax.ScalarOrSchedule, **options: Any
+) -> optax.GradientTransformation:
+    """`adarem_s` with the convolutions on spheres: batch normalization follows each."""
+    options.setdefault("sphere_mask", _convolutions)
+    return arsg_optax.adarem_s(learning_rate, **options)
+
+
+def _convolutions(params: Params) -> Any:
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) == 4, params)
+
+
+OPTIMIZERS: Mapping[str, Optimizer] = {
+    optimizer.name: optimizer
+    for optimizer in (
+        Optimizer("arsg", arsg_optax.arsg, ITERATE, baseline=False),
+        Optimizer("arsgb", arsg_optax.arsgb, ITERATE, baseline=False),
+        Optimizer("rsg", arsg_optax.rsg, ITERATE, baseline=False),
+        Optimizer("namsg", arsg_optax.namsg, ITERATE, baseline=False),
+        Optimizer("swnts", arsg_optax.swnts, ITERATE, baseline=False),
+        Optimizer("adarem", arsg_optax.adarem, baseline=False),
+        Optimizer("adarem_s", adarem_s, baseline=False, needs_rank=4),
+        Optimizer("sgd", sgd),
+        Optimizer("adam", optax.adam),
+        Optimizer("adamw", optax.adamw),
+        Optimizer("nadam", optax.nadam),
+        Optimizer("amsgrad", optax.amsgrad),
+        Optimizer("ranger", ranger, SLOW),
+        Optimizer("schedule_free_adamw", optax.contrib.schedule_free_adamw, AVERAGE),
+        Optimizer("muon", optax.contrib.muon, needs_rank=2),
+    )
+}
+
+
+def find_optimizer(name: str) -> Optimizer:
+    """The optimizer of that name.
+
+    Raises:
+        UsageError: if there is none; it lists those that there are.
+    """
+    return find_named(OPTIMIZERS, "optimizer", name)

@@ -1,0 +1,212 @@
+"""`python -m scripts.reproduction`: an experiment's runs and tables, the page."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from arsg_optax.demos.commands.shared import (
+    DataDir,
+    make_console,
+    make_directory,
+    option,
+    read_options,
+)
+from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.files import write_atomically
+from arsg_optax.demos.tasks import find_task
+from arsg_optax.demos.tasks.configuration import RunConfig
+from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
+from scripts.reproduction.experiments.entrants import Experiment, Size
+from scripts.reproduction.progress import ExperimentProgress
+from scripts.reproduction.report.overview import Overview, largest, look, verdicts
+from scripts.reproduction.runs.plan import (
+    first_trials,
+    later_trials,
+    make_plan,
+)
+from scripts.reproduction.runs.runner import run_all
+from scripts.reproduction.store import Store
+
+RUNS = Path("results/runs")
+PROGRAM = "python -m scripts.reproduction"
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Run an experiment of the papers and write its tables, figures and verdicts.
+
+    Each finished run is one small file among --runs; what is there is not run again,
+    after Ctrl-C or a kill either. The same command in several processes shares the
+    work among them.
+    """
+
+    name: Annotated[
+        tyro.conf.Positional[str],
+        option(f"Which: {', '.join(EXPERIMENTS)}.", "NAME"),
+    ]
+    size: Annotated[
+        str,
+        option(
+            "full: the paper's protocol. small: under two hours on two cores, where "
+            "the data are at hand. published, of the ARSG paper's: its authors' "
+            "settings at full length, no grids.",
+            "NAME",
+        ),
+    ] = "small"
+    plan: Annotated[
+        bool, option("Only tell what there is to run, and how long it takes.", "")
+    ] = False
+    report: Annotated[
+        bool, option("Run nothing: tables and figures of what is recorded.", "")
+    ] = False
+    runs: Annotated[Path, option("Directory of the records.", "DIR")] = RUNS
+    data_dir: DataDir = None
+    out: Annotated[
+        Path | None,
+        option("Directory of the results (None: results/<date>-<name>-<size>).", "DIR"),
+    ] = None
+
+
+def reproduce(arguments: Sequence[str]) -> int:
+    """Runs an experiment.
+
+    Args:
+        arguments: its name and the options.
+
+    Returns:
+        The exit code: 0; 1 if nothing is recorded; 2 for options that cannot be read;
+        130 after Ctrl-C.
+
+    Raises:
+        UsageError: for a request that cannot be run, or a damaged record.
+        DataError: if the data cannot be had.
+    """
+    options = read_options(Reproduce, PROGRAM, arguments)
+    if isinstance(options, int):
+        return options
+    experiment = find_experiment(options.name)
+    size, store = experiment.size(options.size), Store(options.runs)
+    console = make_console()
+    _print_plan(console, experiment, options.size, size, store)
+    if options.plan:
+        return 0
+    if not options.report:
+        _run(console, experiment, size, store, options)
+    return _write(console, look(experiment, options.size, store), options.out)
+
+
+def _print_plan(
+    console: Console, experiment: Experiment, name: str, size: Size, store: Store
+) -> None:
+    plan = make_plan(experiment, size, store)
+    hours = "unknown, nothing like it is recorded"
+    if plan.hours is not None:
+        hours = f"about {plan.hours:.1f} hours in one process"
+    lines = (
+        f"{experiment.name}, {name}: {size.runs} ({experiment.source})",
+        f"{len(plan.first)} runs of fixed settings and candidates, {plan.cached} of "
+        f"them recorded; then up to {plan.later} of what is chosen; time left: {hours}",
+    )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _run(
+    console: Console,
+    experiment: Experiment,
+    size: Size,
+    store: Store,
+    options: Reproduce,
+) -> None:
+    """Both stages: what is known before, and then what that chooses."""
+    load = _loader(options.data_dir)
+    for find in (first_trials, partial(later_trials, store=store)):
+        trials = find(experiment, size)
+        epochs = sum(trial.epochs or 0 for trial in trials)
+        with ExperimentProgress(console, epochs) as progress:
+            run_all(trials, store, load, progress)
+
+
+def _loader(data_dir: Path | None) -> Callable[[RunConfig], Any]:
+    """Loads a trial's data, each set once."""
+
+    @cache
+    def data(task: str, examples: int | None) -> Any:
+        return find_task(task).data(data_dir, examples)
+
+    return lambda trial: data(trial.task, trial.examples)
+
+
+def _write(console: Console, overview: Overview, out: Path | None) -> int:
+    if not overview.results:
+        print(
+            "reproduction: nothing is recorded; run it without --report",
+            file=sys.stderr,
+        )
+        return 1
+    # Matplotlib takes a second to import, which is not spent before the runs.
+    from scripts.reproduction.report.files import write_results
+
+    name = f"{overview.experiment.name}-{overview.name}"
+    directory = out or Path("results") / f"{date.today().isoformat()}-{name}"
+    command = f"{PROGRAM} {overview.experiment.name} --size {overview.name}"
+    files = write_results(make_directory(directory, name), overview, command)
+    for each in verdicts(overview):
+        line = f"{each.verdict.verdict}: {each.claim.text} ({each.kind or 'no runs'})"
+        console.print(f"{line}: {each.verdict.evidence}", soft_wrap=True)
+    for file in files:
+        console.print(str(file), highlight=False, soft_wrap=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the page of all reproductions, one file, from the records alone.
+
+    Panel by panel the papers' figures, printed numbers beside measured ones, and a
+    verdict on each claim. Nothing is run.
+    """
+
+    runs: Annotated[Path, option("Directory of the records.", "DIR")] = RUNS
+    out: Annotated[Path, option("The page.", "FILE")] = Path("results/report.html")
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Writes the page of all reproductions.
+
+    Args:
+        arguments: what follows `report`.
+
+    Returns:
+        The exit code: 0, or 2 for options that cannot be read.
+
+    Raises:
+        UsageError: if there are no records, one is damaged, or the page cannot be
+            written.
+    """
+    options = read_options(Report, f"{PROGRAM} report", arguments)
+    if isinstance(options, int):
+        return options
+    if not options.runs.is_dir():
+        raise UsageError(
+            f"--runs: there is no directory {options.runs}; running makes it"
+        )
+    from scripts.reproduction.report.page import render
+
+    store = Store(options.runs)
+    overviews = [largest(each, store) for each in EXPERIMENTS.values()]
+    page = render(overviews, f"{PROGRAM} report")
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.out, page.encode())
+    except OSError as error:
+        raise UsageError(f"--out: the page cannot be written: {error}") from error
+    make_console().print(str(options.out), highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,202 @@
+"""What the records say of an experiment: each method with each kind of setting."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from scripts.reproduction.experiments.entrants import Experiment, Size
+from scripts.reproduction.experiments.recipes import find_method
+from scripts.reproduction.findings.statistics import (
+    Estimate,
+    epochs_to,
+    paired,
+)
+from scripts.reproduction.runs.plan import (
+    is_at_edge,
+    kinds_of,
+    reported_trials,
+)
+from scripts.reproduction.runs.selection import reported
+from scripts.reproduction.store import Store
+
+
+class Result(NamedTuple):
+    """A method with one setting.
+
+    Attributes:
+        label: of the method.
+        kind: where the setting comes from.
+        config: of one of its runs.
+        edge: whether its step is the smallest or largest of the candidates.
+        runs: how many it has, recorded or not.
+        records: those that are, by seed.
+    """
+
+    label: str
+    kind: str
+    config: RunConfig
+    edge: bool
+    runs: int
+    records: Mapping[int, RunRecord]
+
+    @property
+    def ours(self) -> bool:
+        """Whether the method is this package's."""
+        return not find_method(self.config.optimizer).baseline
+
+    @property
+    def has_own_point(self) -> bool:
+        """Whether it is evaluated elsewhere than where gradients are taken."""
+        return find_method(self.config.optimizer).points.own_point is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its runs are recorded."""
+        return len(self.records) == self.runs
+
+    @property
+    def sound(self) -> bool:
+        """Whether none of its runs diverged."""
+        return len(self.finished) == len(self.records)
+
+    @property
+    def seeds(self) -> str:
+        """How many of its runs finished, diverged and are missing."""
+        diverged = len(self.records) - len(self.finished)
+        missing = self.runs - len(self.records)
+        text = f"{len(self.finished)} of {self.runs}"
+        text += f", {diverged} diverged" if diverged else ""
+        return text + (f", {missing} not run" if missing else "")
+
+    @property
+    def finished(self) -> Mapping[int, RunRecord]:
+        """The records of runs that did not diverge, by seed."""
+        return {s: r for s, r in self.records.items() if r.outcome == "finished"}
+
+    def values(self, number: Callable[[tuple[Epoch, ...]], float]) -> list[float]:
+        """A number of each finished run, in the order of the seeds."""
+        return [number(record.epochs) for record in self.finished.values()]
+
+
+def final_loss(epochs: tuple[Epoch, ...]) -> float:
+    """Mean minibatch loss of the last epoch."""
+    return epochs[-1].train_loss
+
+
+def final_whole_loss(epochs: tuple[Epoch, ...]) -> float:
+    """After the last epoch over training examples, at the own point.
+
+    Of large sets these are the first ones, as the task has it.
+    """
+    return epochs[-1].whole_train_loss_x
+
+
+def best_loss_y(epochs: tuple[Epoch, ...]) -> float:
+    """Smallest validation loss over epochs, where gradients are taken."""
+    return min(epoch.test_loss_y for epoch in epochs)
+
+
+def best_loss_x(epochs: tuple[Epoch, ...]) -> float:
+    """The same at the own point."""
+    return min(epoch.test_loss_x for epoch in epochs)
+
+
+def final_test_loss_y(epochs: tuple[Epoch, ...]) -> float:
+    """Validation loss after the last epoch, where gradients are taken."""
+    return epochs[-1].test_loss_y
+
+
+def final_test_loss_x(epochs: tuple[Epoch, ...]) -> float:
+    """The same at the own point."""
+    return epochs[-1].test_loss_x
+
+
+def best_accuracy_y(epochs: tuple[Epoch, ...]) -> float:
+    """Best validation accuracy over epochs in percent, where gradients are taken."""
+    return 100 * max(epoch.test_accuracy_y for epoch in epochs)
+
+
+def best_accuracy_x(epochs: tuple[Epoch, ...]) -> float:
+    """The same at the own point."""
+    return 100 * max(epoch.test_accuracy_x for epoch in epochs)
+
+
+def best_perplexity(epochs: tuple[Epoch, ...]) -> float:
+    """Smallest validation perplexity over epochs, at the own point."""
+    return math.exp(best_loss_x(epochs))
+
+
+def find_results(experiment: Experiment, size: Size, store: Store) -> list[Result]:
+    """What has at least one record, kind by kind."""
+    found = []
+    for kind in kinds_of(experiment):
+        for entrant in experiment.entrants:
+            trials = reported_trials(experiment, entrant, kind, size, store)
+            records = reported(filter(None, map(store.find, trials)))
+            if records:
+                by_seed = {record.config.seed: record for record in records}
+                edge = is_at_edge(entrant, kind, trials[0].settings)
+                found.append(
+                    Result(entrant.label, kind, trials[0], edge, len(trials), by_seed)
+                )
+    return found
+
+
+def difference(
+    ours: Result, theirs: Result, number: Callable[[tuple[Epoch, ...]], float]
+) -> Estimate | None:
+    """Of a number that is better if smaller, paired by seed; None without a pair.
+
+    A run that diverged has an infinite one; pairs of two such are left out.
+    """
+    first, second = _paired(ours, theirs, lambda record: number(record.epochs))
+    return paired(first, second) if first else None
+
+
+class Passage(NamedTuple):
+    """Epochs until a loss, of the pairs of equal seeds.
+
+    Attributes:
+        ours: of the method; inf where it does not get there.
+        theirs: of the baseline to its own final loss, which it may reach earlier.
+    """
+
+    ours: list[float]
+    theirs: list[float]
+
+
+def passage(ours: Result, theirs: Result) -> Passage:
+    """Epochs until the other's final minibatch loss, for each seed that both have."""
+    seeds = [seed for seed in ours.records if seed in theirs.finished]
+    targets = {seed: final_loss(theirs.finished[seed].epochs) for seed in seeds}
+
+    def reached(record: RunRecord) -> float:
+        target = targets[record.config.seed]
+        found = epochs_to([epoch.train_loss for epoch in record.epochs], target)
+        if found is None or record.outcome != "finished":
+            return math.inf
+        return found
+
+    return Passage(
+        [reached(ours.records[seed]) for seed in seeds],
+        [reached(theirs.records[seed]) for seed in seeds],
+    )
+
+
+def _paired(
+    ours: Result, theirs: Result, number: Callable[[RunRecord], float]
+) -> tuple[list[float], list[float]]:
+    first, second = [], []
+    for seed in ours.records:
+        if seed not in theirs.records:
+            continue
+        pair = [
+            number(record) if record.outcome == "finished" else math.inf
+            for record in (ours.records[seed], theirs.records[seed])
+        ]
+        if math.isfinite(min(pair)):
+            first.append(pair[0])
+            second.append(pair[1])
+    return first, second

@@ -1,0 +1,20 @@
+"""A bar over the runs of an experiment, and a line for each that is finished."""
+
+from arsg_optax.demos.report.progress import RunProgress
+from arsg_optax.demos.tasks.configuration import RunConfig
+from scripts.reproduction.runs.runner import Observer
+
+
+class ExperimentProgress(RunProgress, Observer):
+    """Also told of runs that need not be done here."""
+
+    def known(self, config: RunConfig) -> None:
+        """Counts a recorded run."""
+        self._ended += config.epochs or 0
+        self._progress.update(self._bar, completed=self._ended)
+
+    def taken(self, config: RunConfig) -> None:
+        """Tells of a run that another process does."""
+        self.note(
+            f"{config.task}, {config.optimizer}: another process runs {config.key()}"
+        )
