@@ -94,7 +94,7 @@ def test_an_overflowing_square_saturates_and_stops_that_element_only():
     gradients = np.ones((LENGTH, SIZE), np.float32)
     gradients[1, 0] = 1e30
     updates, states = COMPILED["arsg"](gradients)
-    nu_max = np.asarray(states[0][1].nu_max["a"])
+    nu_max = np.asarray(states.links[0].nu_max["a"])
     assert nu_max[-1, 0] == np.finfo(np.float32).max
     assert np.all(np.abs(updates[2:, 1:]) > 1e-2)
     calm, _ = COMPILED["arsg"](np.ones((LENGTH, SIZE), np.float32))
@@ -114,7 +114,7 @@ def test_adarem_recovers_from_a_huge_gradient():
 @settings(max_examples=60)
 def test_nu_max_never_falls(name, gradients):
     _, states = COMPILED[name](gradients)
-    for leaf in _leaves(states[0][1].nu_max):
+    for leaf in _leaves(states.links[0].nu_max):
         assert np.all(np.diff(leaf, axis=0) >= 0)
         assert np.all(leaf >= 1e-8 * (1 - 2**-8))
 

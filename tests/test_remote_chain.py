@@ -69,13 +69,19 @@ def test_a_denominator_in_another_tree_is_refused():
         _after(optimizer, tree(0), gradients(1))
 
 
-def test_a_resilience_inside_a_switch_is_refused():
+def test_a_resilience_inside_a_switch_acts_in_the_exact_form_too():
     mixed = optax.chain(
-        arsg_optax.scale_by_nonincreasing_rms(), arsg_optax.scale_by_resilience()
+        arsg_optax.scale_by_nonincreasing_rms(), arsg_optax.scale_by_resilience(0.5)
     )
-    optimizer = arsg_optax.swnts(0.1, switch_at=5, preconditioner=mixed)
-    with pytest.raises(ValueError, match="preconditioner must divide and do nothing"):
-        optimizer.init(tree(0))
+    inside = arsg_optax.swnts(0.1, switch_at=99, preconditioner=mixed, exact=True)
+    plain = arsg_optax.namsg(0.1, preconditioner=mixed, exact=True)
+    pair = (_after(each, tree(0), gradients(4)) for each in (inside, plain))
+    (got, state), (expected, other) = pair
+    assert_identical(got, expected)
+    points: Any = [
+        arsg_optax.eval_params(*each) for each in ((state, got), (other, got))
+    ]
+    assert_identical(*points)
 
 
 def test_an_inner_chain_on_gradient_sees_the_gradient_that_entered():

@@ -13,7 +13,7 @@ from arsg_optax._reductions import Axes, AxisName, Whole, as_axes
 from arsg_optax._states import find_states
 from arsg_optax._trees import check_real, check_updates
 from arsg_optax._validation import check
-from arsg_optax.transforms._links import can_be_recomputed, known_denominator
+from arsg_optax.transforms._links import known_denominator
 
 
 class SwitchToSgdState(NamedTuple):
@@ -88,7 +88,6 @@ def switch_to_sgd(
         check_real("params", params)
         inner_state = preconditioner.init(params)
         _check_sees_all_leaves(inner_state)
-        _check_only_divides(inner_state)
         return SwitchToSgdState(
             count=jnp.zeros([], jnp.int32),
             switched=jnp.zeros([], jnp.bool_),
@@ -128,16 +127,6 @@ def switch_to_sgd(
         return cast_updates(chosen, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _check_only_divides(state: optax.OptState) -> None:
-    """Refuses links whose effect the denominators alone do not tell."""
-    known_denominator(state)
-    if not can_be_recomputed((state,)):
-        raise ValueError(
-            "preconditioner must divide and do nothing else, got a link in it that "
-            "multiplies too, such as a resilience; put that link behind switch_to_sgd."
-        )
 
 
 def _check_sees_all_leaves(state: optax.OptState) -> None:

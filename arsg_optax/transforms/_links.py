@@ -72,10 +72,14 @@ def check_links(states: tuple[Any, ...]) -> None:
 
 def can_be_recomputed(states: tuple[Any, ...]) -> bool:
     """Whether the states alone say what the links make of the momentum."""
-    return all(
-        divides(state) and not _says(state, "elementwise")
-        for _, state in _declared(states)
-    )
+    for _, state in _declared(states):
+        if not divides(state) or _says(state, "elementwise"):
+            return False
+        # A link around others, such as a switch, may do more than divide.
+        inner = getattr(state, "preconditioner_state", None)
+        if inner is not None and not can_be_recomputed((inner,)):
+            return False
+    return True
 
 
 def make_direction(states: tuple[Any, ...]) -> bool:

@@ -64,7 +64,7 @@ OPTIMIZERS = {
     "adarem": (
         arsg_optax.adarem,
         projection.adarem,
-        {"b1": 0.9, "resilience": 0.9, "weight_decay": 0.01},
+        {"b1": 0.9, "resilience": 0.9, "eps": 1e-8, "weight_decay": 0.01},
         {"beta": constant(0.9), "resilience": constant(0.9), "decay": 0.01},
         0.1,
     ),
