@@ -20,7 +20,7 @@ from tests.interop.chains import (
     sphered_arsg,
     two_point_arsg,
 )
-from tests.interop.generalized import adam_arsg, rectified_arsg, softplus_arsg
+from tests.interop.generalized import adam_arsg
 from tests.interop.offsets import held, remote, remote_over
 from tests.interop.row import Row
 
@@ -37,16 +37,6 @@ TABLE = (
         targets={"parabola": 0.5, "rosenbrock": 2e-3, "matrix": 0.5, "mixed": 0.5},
         scheduled=_OBSERVED,
         offset=remote(0.999, 0.1),
-        decay=_DECAY,
-    ),
-    Row(
-        name="rsg-debias",
-        factory=arsg_optax.rsg,
-        arguments={"b1": 0.99, "observation": 0.1, "debias": True},
-        learning_rate=0.1,
-        targets={"parabola": 0.1, "rosenbrock": 1e-3, "matrix": 0.1, "mixed": 0.1},
-        scheduled=_OBSERVED,
-        offset=remote(0.99, 0.1),
         decay=_DECAY,
     ),
     Row(
@@ -86,16 +76,6 @@ TABLE = (
         decay=_DECAY,
     ),
     Row(
-        name="arsg-fine",
-        factory=arsg_optax.arsg,
-        arguments={"b1": 0.999, "b2": 0.99, "eps": 1e-3, "observation": 0.1},
-        learning_rate=0.05,
-        targets={"parabola": 0.5, "rosenbrock": 0.02, "matrix": 0.5, "mixed": 0.5},
-        scheduled=_OBSERVED,
-        offset=remote(0.999, 0.1, 0.99, 1e-3),
-        decay=_DECAY,
-    ),
-    Row(
         name="arsg-bfloat16",
         factory=arsg_optax.arsg,
         arguments={
@@ -120,26 +100,6 @@ TABLE = (
         targets={"parabola": 0.05, "rosenbrock": 0.01, "matrix": 0.05, "mixed": 0.05},
         scheduled=_OBSERVED,
         offset=remote_over(0.99, 0.1, 0.999, offsets.adam(0.999, 1e-8)),
-        decay=_DECAY,
-    ),
-    Row(
-        name="arsg-rectified",
-        factory=rectified_arsg,
-        arguments={"b1": 0.99, "observation": 0.1, "b2": 0.999, "threshold": 5.0},
-        learning_rate=0.05,
-        targets={"parabola": 0.05, "rosenbrock": 0.01, "matrix": 0.05, "mixed": 0.05},
-        scheduled=_OBSERVED,
-        offset=remote_over(0.99, 0.1, 0.999, offsets.rectified(0.999, 1e-8, 5.0)),
-        decay=_DECAY,
-    ),
-    Row(
-        name="arsg-softplus",
-        factory=softplus_arsg,
-        arguments={"b1": 0.99, "observation": 0.1, "b2": 0.999, "sharpness": 50.0},
-        learning_rate=0.05,
-        targets={"parabola": 0.05, "rosenbrock": 0.01, "matrix": 0.05, "mixed": 0.05},
-        scheduled=_OBSERVED,
-        offset=remote_over(0.99, 0.1, 0.999, offsets.softplus(50.0)),
         decay=_DECAY,
     ),
     Row(
@@ -255,27 +215,6 @@ TABLE = (
         static=("sphere_mask",),
         decay=_DECAY,
         skip={"decay": "on a sphere it shrinks nothing; see test_sphere_links.py"},
-    ),
-    Row(
-        name="adarem_s-radius",
-        factory=arsg_optax.adarem_s,
-        arguments={
-            "b1": 0.9,
-            "resilience": 0.9,
-            "sphere_mask": matrices,
-            "weight_decay": 1e-3,
-            "radius": 4.0,
-            "sphere_scope": "tree",
-        },
-        learning_rate=0.1,
-        targets={"parabola": 0.1, "direction": 0.1},
-        scheduled=(*_RESILIENT, "weight_decay"),
-        offset=held,
-        static=("sphere_mask",),
-        skip={
-            "decay": "on a sphere it shrinks nothing; see test_sphere_links.py",
-            "inject": "the first update leads to the radius even at a rate of 0",
-        },
     ),
     Row(
         name="sphered-arsg",

@@ -147,8 +147,8 @@ class RunConfig(TaskConfig):
             too (None: as `save_seconds` says).
         save_seconds: Seconds between checkpoints; the last state is always kept.
         keep: Newest checkpoints to keep.
-        workers: Processes that read and decode streamed images; 0: threads (None: half
-            of the cores).
+        workers: Threads that read and decode streamed images (None or 0: one per
+            core).
     """
 
     optimizer: str = "arsg"
