@@ -75,6 +75,7 @@ def resilient_exact(
     learning_rate: optax.ScalarOrSchedule,
     b1: optax.ScalarOrSchedule = 0.99,
     distance: optax.ScalarOrSchedule = 9.9,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
     axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The exact form with a link that it cannot recompute."""
@@ -84,6 +85,7 @@ def resilient_exact(
         b1=b1,
         observation=None,
         distance=distance,
+        weight_decay=weight_decay,
         exact=True,
     )
 

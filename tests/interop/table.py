@@ -179,6 +179,7 @@ TABLE = (
         targets={"parabola": 0.1, "rosenbrock": 5e-4, "matrix": 0.1, "mixed": 0.1},
         scheduled=("learning_rate", "b1", "distance"),
         offset=held,  # Its u is in the state: tests/test_exact.py.
+        decay=_DECAY,
         skip={
             "eval_params": "its factors depend on all leaves, see test_exact.py",
             "lookahead": "for its iterate, as above",

@@ -60,10 +60,7 @@ def test_training_loop(row):
 
 def _between(link):
     """A chain with a link between the observation and its learning rate."""
-    return optax.chain(
-        arsg_optax.chain_on_gradient(arsg_optax.remote_observation(0.9, 0.5), link),
-        arsg_optax.scale_by_learning_rate(0.1),
-    )
+    return arsg_optax.remote_chain(link, learning_rate=0.1, b1=0.9, observation=0.5)
 
 
 OPTIMIZERS = {
