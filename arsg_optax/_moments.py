@@ -67,9 +67,10 @@ def update_moment(
     Returns:
       Tree in the dtypes of `moments`; bfloat16 is rounded stochastically.
     """
-
-    old = as_scalar(decay)
-    new = as_scalar(1 - decay)
+    # Sums with a 0 made of the step, which XLA folds: a lowered program then names the
+    # two numbers once, not once a leaf.
+    zero = as_scalar(step * jnp.zeros_like(step))
+    old, new = as_scalar(decay) + zero, as_scalar(1 - decay) + zero
 
     def advance(path, gradient, moment):
         salt = leaf_salt(path, draw.salt) if moment.dtype == jnp.bfloat16 else None

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import increment, value_at
+from arsg_optax._hyperparameters import as_scalar, increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._trees import map_updates, per_leaf
 from arsg_optax._validation import check
@@ -83,6 +83,7 @@ def decay(
             "params must be given to update where weight_decay is used, got None; "
             "call update(gradients, state, params)."
         )
+    rate = as_scalar(rate)
     if mask is None:
         return map_updates(lambda u, p: _add(u, p, rate), updates, params)
     chosen = mask(updates) if callable(mask) else mask

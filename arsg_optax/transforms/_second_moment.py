@@ -75,21 +75,27 @@ def averaged_squares(
 
 
 @functools.partial(per_leaf, inline=True)
-@jax.custom_jvp
 def root(squares: jax.Array) -> jax.Array:
     """The root in float32 at least; infinite where the square is saturated.
 
     A saturated square stands for any larger number, and the momentum above it is not
     bounded, so a finite root would let huge steps through. Four times a square beyond
     a quarter of the largest number is infinite, and otherwise exact; a comparison
-    would do as well, and take half as long again to compile. The derivative is 0 where
-    the square is 0, so that updates of elements without a gradient can be
-    differentiated.
+    would do as well, and take half as long again to compile.
     """
     return 0.5 * jnp.sqrt(4 * squares.astype(compute_dtype(squares)))
 
 
-@root.__wrapped__.defjvp
+@jax.custom_jvp
+def root_from_zero(squares: jax.Array) -> jax.Array:
+    """The same for squares that may be 0, where the derivative is 0 as well.
+
+    So the updates of elements without a gradient can be differentiated.
+    """
+    return root(squares)
+
+
+@root_from_zero.defjvp
 def _root_derivative(primals, tangents):
     r = root(*primals)
     positive = r > 0
@@ -111,7 +117,7 @@ def corrected_root(
     dtype = compute_dtype(squares)
     correction = (1 / jnp.where(weight > 0, weight, 1)).astype(dtype)
     inside = squares.astype(dtype) * correction + jnp.asarray(eps_root, dtype)
-    return root(inside) + eps.astype(dtype)
+    return root_from_zero(inside) + eps.astype(dtype)
 
 
 def divide(updates: optax.Updates, denominators: optax.Updates) -> optax.Updates:

@@ -143,9 +143,9 @@ def mix(
     gradient_share: float | jax.Array,
 ) -> optax.Updates:
     """momentum_share * momentum + gradient_share * gradient, in float32 at least."""
-    return jax.tree.map(
-        lambda g, m: _mixed(g, m, momentum_share, gradient_share), gradients, momenta
-    )
+    # Made into arrays once, not once a leaf.
+    shares = as_scalar(momentum_share), as_scalar(gradient_share)
+    return jax.tree.map(lambda g, m: _mixed(g, m, *shares), gradients, momenta)
 
 
 @per_leaf

@@ -120,10 +120,8 @@ def scale_by_nonincreasing_rms(
         step = rounding_step(shared_step, state.count)
         beta = value_at("b2", b2, state.count)
         nu = update_moment(gradient, state.nu, beta, step, SECOND_MOMENT, order=2)
-        pairs = jax.tree.map(_grow_and_divide, updates, state.nu_max, nu)
-        nu_max, scaled = (
-            jax.tree.map(lambda _, pair, i=i: pair[i], nu, pairs) for i in (0, 1)
-        )
+        nu_max = jax.tree.map(_larger, state.nu_max, nu)
+        scaled = jax.tree.map(_over_root, updates, nu_max)
         new_state = ScaleByNonincreasingRmsState(
             count=increment(state.count),
             nu=nu,
@@ -135,15 +133,12 @@ def scale_by_nonincreasing_rms(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-# In line, because a TPU's compiler, which sees a called function of two results, makes
-# two passes of what a switch to SGD does behind it.
-@functools.partial(per_leaf, inline=True)
-def _grow_and_divide(update, largest, squares):
-    """The next maximum, and the update over its root."""
+@per_leaf
+def _larger(largest, squares):
     larger = jnp.maximum(largest, squares)
-    if larger.dtype == jnp.bfloat16:
-        larger = _written(larger)
-    return larger, quotient(update, root(larger))
+    return written(larger) if larger.dtype == jnp.bfloat16 else larger
 
 
-_written = per_leaf(written)
+@functools.partial(per_leaf, inline=True)
+def _over_root(update, squares):
+    return quotient(update, root(squares))

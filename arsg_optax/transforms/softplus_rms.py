@@ -14,7 +14,7 @@ from arsg_optax._validation import check
 from arsg_optax.transforms._second_moment import (
     averaged_squares,
     divide_by_root,
-    root,
+    root_from_zero,
 )
 
 
@@ -32,7 +32,7 @@ class ScaleBySoftplusRmsState(NamedTuple):
         """What the last update was divided by, shaped as the parameters."""
 
         def divisor(v):
-            r = root(v)
+            r = root_from_zero(v)
             sharpness = self.applied_sharpness.astype(r.dtype)
             # softplus(s r) / s, whose product may overflow harmlessly here.
             smooth = r + jnp.log1p(jnp.exp(-sharpness * r)) / sharpness
