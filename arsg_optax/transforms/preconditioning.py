@@ -1,6 +1,5 @@
 """The preconditioner of ARSG and NAMSG: RMS scaling that never grows back."""
 
-import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -10,12 +9,11 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, update_moment
-from arsg_optax._precision import cast_updates, check_storage_dtype
-from arsg_optax._rounding import SECOND_MOMENT, rounding_step, written
-from arsg_optax._trees import check_real, per_leaf
+from arsg_optax._precision import check_storage_dtype
+from arsg_optax._rounding import SECOND_MOMENT, written
+from arsg_optax._trees import per_leaf
 from arsg_optax._validation import check
-from arsg_optax.transforms._second_moment import quotient, root
-from arsg_optax.transforms.combining import gradient_for_statistics
+from arsg_optax.transforms._second_moment import divide_by_root, root
 
 
 class ScaleByNonincreasingRmsState(NamedTuple):
@@ -97,8 +95,7 @@ def scale_by_nonincreasing_rms(
     check("eps", eps)
     nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
-    def init_fn(params):
-        check_real("params", params)
+    def start(params):
         return ScaleByNonincreasingRmsState(
             count=jnp.zeros([], jnp.int32),
             nu=moments_like(params, nu_dtype),
@@ -106,39 +103,20 @@ def scale_by_nonincreasing_rms(
             applied_eps=as_scalar(eps),
         )
 
-    def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        raw_gradient=None,
-        shared_step=None,
-        **extra_args,
-    ):
-        del extra_args
-        gradient = gradient_for_statistics(updates, raw_gradient, state.nu)
-        step = rounding_step(shared_step, state.count)
+    def advance(state, gradient, step):
         beta = value_at("b2", b2, state.count)
         nu = update_moment(gradient, state.nu, beta, step, SECOND_MOMENT, order=2)
-        nu_max = jax.tree.map(_larger, state.nu_max, nu)
-        scaled = jax.tree.map(_over_root, updates, nu_max)
-        new_state = ScaleByNonincreasingRmsState(
+        return ScaleByNonincreasingRmsState(
             count=increment(state.count),
             nu=nu,
-            nu_max=nu_max,
+            nu_max=jax.tree.map(_larger, state.nu_max, nu),
             applied_eps=state.applied_eps,
         )
-        return cast_updates(scaled, params, updates), new_state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return divide_by_root(start, advance)
 
 
 @per_leaf
 def _larger(largest, squares):
     larger = jnp.maximum(largest, squares)
     return written(larger) if larger.dtype == jnp.bfloat16 else larger
-
-
-@functools.partial(per_leaf, inline=True)
-def _over_root(update, squares):
-    return quotient(update, root(squares))
