@@ -142,7 +142,7 @@ def scalar(field: Any) -> jax.Array:
 
 
 def spread(field: Any, points: Sequence[Any]) -> Sequence[jax.Array | None]:
-    """One array for each point, or None: of one that is not there, or the only one."""
+    """One array for each point: its own, the only one there is, or None."""
     leaves = jax.tree.leaves(field)
     if not leaves:
         return [None] * len(points)

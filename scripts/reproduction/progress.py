@@ -14,7 +14,7 @@ class ExperimentProgress(RunProgress, Observer):
         self._progress.update(self._bar, completed=self._ended)
 
     def taken(self, config: RunConfig) -> None:
-        """Tells of a run that another process does."""
+        """Prints that another process has claimed a run."""
         self.note(
             f"{config.task}, {config.optimizer}: another process runs {config.key()}"
         )

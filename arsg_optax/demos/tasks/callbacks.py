@@ -118,7 +118,7 @@ class TensorBoard(Callbacks):
         self._write("epoch", numbers, epoch.step)
 
     def finished(self, record: RunRecord) -> None:
-        # What a full disk does not take is lost: the checkpoints tell of it.
+        # A full disk loses these lines; the checkpoints report it.
         with contextlib.suppress(OSError):
             self._events.close()
 
