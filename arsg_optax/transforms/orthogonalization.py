@@ -1,0 +1,268 @@
+"""Orthogonalization by Newton and Schulz: the polar factor of every matrix."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._trees import check_real, per_leaf, varying_axes
+from arsg_optax._validation import check
+
+Scale = Literal["width", "rms"] | None
+# Jordan's quintic: steep at 0, and between 0.7 and 1.2 for all other singular values.
+MUON = (3.4445, -4.7750, 2.0315)
+_RMS = 0.2  # Of Adam's updates, as Liu et al. measured it.
+
+
+class MatrixAxes(NamedTuple):
+    """Which axes of an array are a matrix's input and output; the rest are a batch.
+
+    Several axes count as one, in the order given. Numbers may be negative. The default
+    is a kernel of Flax or Haiku, (input, output); a stack of them is
+    ``MatrixAxes(-2, -1)``, a convolution's kernel ``MatrixAxes((0, 1, 2), 3)``, Flax's
+    attention has ``MatrixAxes(0, (1, 2))`` for query, key and value and
+    ``MatrixAxes((0, 1), 2)`` for its output.
+    """
+
+    input: int | tuple[int, ...] = 0
+    output: int | tuple[int, ...] = 1
+
+
+class OrthogonalizeState(NamedTuple):
+    """State of :func:`orthogonalize`, which holds nothing."""
+
+    makes_direction = True  # What `remote_chain` asks of a link.
+
+
+def orthogonalize(
+    *,
+    steps: int = 5,
+    coefficients: Sequence[float] | Sequence[Sequence[float]] = MUON,
+    scale: Scale = "width",
+    matrix_axes: MatrixAxes | Any | Callable[[optax.Params], Any] | None = None,
+    eps: float = 1e-8,
+    dtype: Any | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Replaces every matrix by one that has its singular vectors, and values near 1.
+
+    With :math:`X_0 = D / (\|D\|_F + \epsilon)` of an incoming matrix :math:`D` and
+    the coefficients :math:`a, b, c`, each of ``steps`` iterations does
+
+    .. math:: X \leftarrow a X + (b A + c A^2) X, \qquad A = X X^\top
+
+    and the last X comes out times :math:`\sqrt{\max(1, \text{out} / \text{in})}`.
+    That is Muon's iteration. As a link of :func:`arsg_optax.remote_chain` it is a
+    direction: the concise form has no iterate then, the exact form stores one more
+    array. :func:`arsg_optax.orsg` is the whole optimizer.
+
+    An explicit mesh is left for this computation, and its shardings are restored. Inside
+    ``shard_map`` a matrix must be whole on each device.
+
+    Args:
+      steps: iterations, at least 1; 5 are usual.
+      coefficients: three numbers, or three for each iteration.
+      scale: what follows the iteration. ``"width"`` is the factor above. ``"rms"`` is
+        :math:`0.2 \sqrt{\max(\text{in}, \text{out})}`, which makes the root mean square
+        of an update 0.2, as large as Adam's: its learning rate and decay can be
+        reused. None leaves it out.
+      matrix_axes: which axes are input and output: a :class:`MatrixAxes`, a tree of
+        them (or a prefix of one, with None for arrays of two axes, input first), or a
+        callable that makes such a tree of the parameters. None is None everywhere. An
+        array with more axes is refused until they are named.
+      eps: added to the norm, in units of what comes in.
+      dtype: that of the iteration. None is bfloat16 on accelerators, and on CPUs and
+        of float64 the dtype of what comes in, float32 at least.
+
+    Returns:
+      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
+      parameters' dtypes, or where ``update`` gets no params in those they came in.
+
+    Raises:
+      ValueError: if an argument is out of range, or if an array is no matrix and
+        ``matrix_axes`` does not say how to make one of it.
+
+    Examples:
+      >>> import arsg_optax, jax.numpy as jnp
+      >>> link = arsg_optax.orthogonalize()
+      >>> matrix = jnp.array([[3.0, 0.0], [0.0, -0.1]])
+      >>> updates, _ = link.update(matrix, link.init(matrix))
+      >>> print(updates.round(1))
+      [[ 0.7  0. ]
+       [ 0.  -0.8]]
+
+    References:
+      Jordan et al, `Muon: An optimizer for hidden layers in neural networks
+      <https://kellerjordan.github.io/posts/muon/>`_, 2024; Liu et al, `Muon is Scalable
+      for LLM Training <https://arxiv.org/abs/2502.16982>`_, 2025, for ``"rms"``.
+    """
+    check("steps", steps, low=1, remedy="5 are usual.")
+    check("eps", eps, remedy="1e-8 is the default.")
+    if scale not in ("width", "rms", None):
+        raise ValueError(
+            f"scale must be 'width', 'rms' or None, got {scale!r}; 'width' is Muon's."
+        )
+    rounds = _rounds(steps, coefficients)
+    if dtype is not None:
+        dtype = jnp.dtype(dtype)
+
+    def init_fn(params):
+        check_real("params", params)
+        _every_axes(matrix_axes, params)
+        return OrthogonalizeState()
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        check_real("updates", updates)
+        options = dict(rounds=rounds, scale=scale, eps=float(eps), dtype=dtype)
+        made = jax.tree.map(
+            lambda axes, update: _orthogonal(update, axes=axes, **options),
+            _every_axes(matrix_axes, updates),
+            updates,
+            is_leaf=_is_axes,
+        )
+        return cast_updates(made, params, updates), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _rounds(steps: int, coefficients: Any) -> tuple[tuple[float, ...], ...]:
+    """The coefficients of each iteration."""
+    rows = list(coefficients) if isinstance(coefficients, Sequence) else []
+    if rows and not isinstance(rows[0], Sequence):
+        rows = [rows] * int(steps)
+    if len(rows) != steps or any(len(row) != 3 for row in rows):
+        raise ValueError(
+            "coefficients must be three numbers, or three for each of the steps "
+            f"iterations ({steps}), got {coefficients!r}; (3.4445, -4.7750, 2.0315) "
+            "are Muon's."
+        )
+    return tuple(tuple(float(each) for each in row) for row in rows)
+
+
+def _is_axes(node: Any) -> bool:
+    return node is None or isinstance(node, MatrixAxes)
+
+
+def _every_axes(matrix_axes: Any, updates: optax.Updates) -> Any:
+    """A tree as the updates, of non-negative axes; refuses what is no matrix."""
+    chosen = matrix_axes
+    if callable(chosen):
+        chosen = chosen(updates)
+    try:
+        spread = jax.tree.map(
+            lambda axes, part: jax.tree.map(lambda _: axes, part),
+            chosen,
+            updates,
+            is_leaf=_is_axes,
+        )
+    except ValueError as error:
+        raise ValueError(
+            "matrix_axes must have the tree structure of the parameters, or a prefix "
+            f"of it, {jax.tree.structure(updates)}, got {chosen!r}; give each array a "
+            "MatrixAxes or None."
+        ) from error
+
+    def resolved(path, axes, update):
+        name = jax.tree_util.keystr(path)
+        if varying := varying_axes(update):
+            raise ValueError(
+                f"updates must be whole matrices on each device, got '{name}', which "
+                f"varies along {tuple(sorted(varying))} inside shard_map; sum gradients "
+                "over these axes first, or call update outside of shard_map."
+            )
+        return _resolved(name, axes, update.shape)
+
+    return jax.tree_util.tree_map_with_path(resolved, spread, updates, is_leaf=_is_axes)
+
+
+def _resolved(path: str, axes: Any, shape: tuple[int, ...]) -> MatrixAxes:
+    """Tuples of non-negative axes."""
+    if axes is None and len(shape) == 2:
+        axes = MatrixAxes()
+    if axes is None:
+        raise ValueError(
+            f"matrix_axes must say what is input and output of '{path}', got None for "
+            f"its shape {shape}; pass for example MatrixAxes(input=0, output=(1, 2)), "
+            "or leave this array out with optax.masked or optax.partition."
+        )
+    if not isinstance(axes, MatrixAxes):
+        raise ValueError(
+            f"matrix_axes must hold MatrixAxes or None, got {axes!r} at '{path}'; "
+            "pass MatrixAxes(input=0, output=1)."
+        )
+    sides = [(side,) if isinstance(side, int) else tuple(side) for side in axes]
+    named = [axis for side in sides for axis in side]
+    inside = all(-len(shape) <= axis < len(shape) for axis in named)
+    sides = [tuple(axis % max(len(shape), 1) for axis in side) for side in sides]
+    if not inside or not all(sides) or len(set(sum(sides, ()))) < len(named):
+        raise ValueError(
+            f"matrix_axes must name different axes of '{path}', whose shape is {shape}, "
+            f"got {axes}; give input and output at least one axis each."
+        )
+    return MatrixAxes(*sides)
+
+
+@functools.partial(per_leaf, static_argnames=("axes", "rounds", "scale", "eps", "dtype"))
+def _orthogonal(update, *, axes, rounds, scale, eps, dtype):
+    """One array, in float32 at least."""
+    wide = compute_dtype(update)
+    fan_in, fan_out = (math.prod(update.shape[a] for a in side) for side in axes)
+    factor = {
+        "width": max(1, fan_out / max(fan_in, 1)) ** 0.5,
+        "rms": _RMS * max(fan_in, fan_out) ** 0.5,
+        None: 1.0,
+    }[scale]
+    if update.size == 0:
+        return update.astype(wide)
+
+    def made(x, narrow):
+        batch = tuple(a for a in range(x.ndim) if a not in axes.input + axes.output)
+        order = batch + axes.input + axes.output
+        x = x.transpose(order)
+        shape = x.shape
+        x = x.reshape((*shape[: len(batch)], fan_in, fan_out))
+        x = _newton_schulz(x, rounds, eps, narrow).astype(wide)
+        back = sorted(range(len(order)), key=lambda i: order[i])
+        return factor * x.reshape(shape).transpose(back)
+
+    def everywhere(x):
+        if dtype is not None or wide != jnp.float32:
+            return made(x, dtype or wide)
+        return jax.lax.platform_dependent(
+            x,
+            cpu=lambda x: made(x, jnp.float32),
+            default=lambda x: made(x, jnp.bfloat16),
+        )
+
+    return _off_explicit_mesh(everywhere, update.astype(wide))
+
+
+def _newton_schulz(x, rounds, eps, dtype):
+    """The iteration on a batch of matrices; its Gram matrices are the smaller ones."""
+    x = x / (jnp.linalg.norm(x, axis=(-2, -1), keepdims=True) + eps)
+    x = x.astype(dtype)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    for a, b, c in rounds:
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.mT if tall else x
+
+
+def _off_explicit_mesh(function, x):
+    """Calls it with all axes automatic: products of split arrays have no sharding."""
+    sharding: Any = jax.typeof(x).sharding
+    if not getattr(sharding.mesh, "explicit_axes", ()):
+        return function(x)
+    if hasattr(jax.sharding, "auto_axes"):
+        return jax.sharding.auto_axes(function, out_sharding=sharding)(x)
+    from jax.experimental.shard import auto_axes  # Of JAX 0.6.
+
+    return auto_axes(function, axes=sharding.mesh.explicit_axes, out_shardings=sharding)(
+        x
+    )
