@@ -31,6 +31,7 @@ from arsg_optax.policies.observation_boost import (
 )
 from arsg_optax.policies.switch import SwitchToSgdState, switch_to_sgd
 from arsg_optax.policies.value_averaging import AverageValueState, average_value
+from arsg_optax.schedules import falling_observation, log_time_momentum
 from arsg_optax.transforms.adam_rms import ScaleByAdamRmsState, scale_by_adam_rms
 from arsg_optax.transforms.combining import (
     DeclareElementwiseState,
@@ -101,7 +102,9 @@ __all__ = [
     "declare_elementwise",
     "dynamics",
     "eval_params",
+    "falling_observation",
     "hyperparams",
+    "log_time_momentum",
     "metrics",
     "namsg",
     "observation_boost",

@@ -47,6 +47,7 @@ RANGES = {
     "b2": _share(_DECAY),
     "boost_at": _count(_UPDATE, 0, optional=True),
     "confidence": Range("2.0 is the default."),
+    "delta": Range("8.0 is ADana's, 2.0 schedule-free's.", low=_TINY),
     "distance": Range(
         "it counts momentum steps ahead of the iterate; NAMSG uses 0.9 to 3.",
         schedule=True,
@@ -63,12 +64,14 @@ RANGES = {
         narrow=True,
     ),
     "max_boosts": _count("1 is the paper's.", 1),
+    "maximum": _share("None sets no limit.", optional=True),
     "min_steps": _count("it counts a round's updates.", 1),
     "observation": _share(
         "0 is heavy ball, 1 - b1 is Nesterov, 0.1 is the ARSG default; an observation "
         "distance is converted by hyperparams.observation_from_distance.",
         schedule=True,
     ),
+    "power": _share("0.25 is the default, 0.15 is ADana's."),
     "radius": Range(
         "None takes the norm that the parameters have at the first update.",
         low=1e-12,  # Whose square float32 holds.

@@ -57,6 +57,11 @@ OUT_OF_RANGE = [
     (arsg_optax.scale_by_resilience, "resilience", -0.5),
     (arsg_optax.track_oscillation, "window", 0),
     (rsg, "weight_decay", -1e-4),
+    (arsg_optax.log_time_momentum, "delta", 0.0),
+    (arsg_optax.log_time_momentum, "delta", inf),
+    (arsg_optax.log_time_momentum, "maximum", 1.0),
+    (arsg_optax.falling_observation, "power", 1.0),
+    (arsg_optax.falling_observation, "power", -0.1),
 ]
 
 
