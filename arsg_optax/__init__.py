@@ -18,11 +18,14 @@ from arsg_optax.constraints.sphere_learning_rate import (
     scale_by_sphere_learning_rate,
 )
 from arsg_optax.evaluation import eval_params, metrics
+from arsg_optax.optimizers._matrices import hidden_matrices
 from arsg_optax.optimizers.adarem import adarem
 from arsg_optax.optimizers.adarem_s import adarem_s
 from arsg_optax.optimizers.arsg import arsg
 from arsg_optax.optimizers.arsgb import arsgb
+from arsg_optax.optimizers.arsgw import arsgw
 from arsg_optax.optimizers.namsg import namsg
+from arsg_optax.optimizers.orsg import orsg
 from arsg_optax.optimizers.rsg import rsg
 from arsg_optax.optimizers.swnts import swnts
 from arsg_optax.policies.observation_boost import (
@@ -33,6 +36,7 @@ from arsg_optax.policies.switch import SwitchToSgdState, switch_to_sgd
 from arsg_optax.policies.value_averaging import AverageValueState, average_value
 from arsg_optax.schedules import falling_observation, log_time_momentum
 from arsg_optax.transforms.adam_rms import ScaleByAdamRmsState, scale_by_adam_rms
+from arsg_optax.transforms.averaging import AverageRemotelyState, average_remotely
 from arsg_optax.transforms.combining import (
     DeclareElementwiseState,
     chain_on_gradient,
@@ -45,6 +49,11 @@ from arsg_optax.transforms.learning_rate import (
 from arsg_optax.transforms.observation import (
     RemoteObservationState,
     remote_observation,
+)
+from arsg_optax.transforms.orthogonalization import (
+    MatrixAxes,
+    OrthogonalizeState,
+    orthogonalize,
 )
 from arsg_optax.transforms.oscillation import (
     TrackOscillationState,
@@ -72,14 +81,17 @@ from arsg_optax.transforms.two_point import ObserveRemotelyState, observe_remote
 __version__ = "0.1.0"
 
 __all__ = [
+    "AverageRemotelyState",
     "AverageValueState",
     "Box",
     "ConstrainToSphereState",
     "DeclareElementwiseState",
     "HalfSpace",
     "L2Ball",
+    "MatrixAxes",
     "ObservationBoostState",
     "ObserveRemotelyState",
+    "OrthogonalizeState",
     "ProjectState",
     "RemoteChainState",
     "RemoteObservationState",
@@ -96,6 +108,8 @@ __all__ = [
     "adarem_s",
     "arsg",
     "arsgb",
+    "arsgw",
+    "average_remotely",
     "average_value",
     "chain_on_gradient",
     "constrain_to_sphere",
@@ -103,12 +117,15 @@ __all__ = [
     "dynamics",
     "eval_params",
     "falling_observation",
+    "hidden_matrices",
     "hyperparams",
     "log_time_momentum",
     "metrics",
     "namsg",
     "observation_boost",
     "observe_remotely",
+    "orsg",
+    "orthogonalize",
     "project",
     "remote_chain",
     "remote_observation",
