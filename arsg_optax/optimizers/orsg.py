@@ -119,12 +119,7 @@ def orsg(
         return jax.tree.map(_as_axes, tree, is_leaf=_is_verdict)
 
     def labels(params):
-        return jax.tree.map(
-            lambda each, part: jax.tree.map(lambda _: _label(each), part),
-            axes(params),
-            params,
-            is_leaf=_is_verdict,
-        )
+        return _labels(axes(params), params)
 
     common = dict(
         b1=b1,
@@ -151,11 +146,31 @@ def _is_verdict(node: Any) -> bool:
     return node is None or isinstance(node, (bool, MatrixAxes))
 
 
-def _label(verdict: Any) -> str:
-    return _REST if verdict is None else _ORTHOGONALIZED
+def _labels(axes: Any, params: optax.Params) -> Any:
+    """Which of the two optimizers takes each array."""
+    try:
+        return jax.tree.map(
+            lambda each, part: jax.tree.map(
+                lambda _: _REST if each is None else _ORTHOGONALIZED, part
+            ),
+            axes,
+            params,
+            is_leaf=_is_verdict,
+        )
+    except ValueError as error:
+        raise ValueError(
+            "matrices must have the tree structure of the parameters, or a prefix of "
+            f"it, {jax.tree.structure(params)}, got {axes}; give each array True, a "
+            "MatrixAxes, False or None."
+        ) from error
 
 
 def _as_axes(verdict: Any) -> MatrixAxes | None:
     if isinstance(verdict, bool):
         return MatrixAxes() if verdict else None
+    if not _is_verdict(verdict):
+        raise ValueError(
+            "matrices must hold True, False, None and MatrixAxes, got "
+            f"{verdict!r}; True is a matrix with its inputs on the first axis."
+        )
     return verdict

@@ -37,8 +37,8 @@ class RemoteChainState(NamedTuple):
     applied_distance: jax.Array
 
     def observed(self) -> optax.Updates:
-        """A tree whose leaves are those with an observation point."""
-        return self.mu
+        """A tree whose leaves are those with an iterate; empty where none is known."""
+        return () if self._has_none() else self.mu
 
     def iterate(self, params: optax.Params) -> optax.Params:
         r"""The iterate behind the observation point y that the training loop holds.
@@ -47,7 +47,8 @@ class RemoteChainState(NamedTuple):
 
         with :math:`u_t` the momentum over all denominators of the links, or the stored
         direction where the exact form keeps one. In the concise form links that only
-        multiply by factors around 1 are left out.
+        multiply by factors around 1 are left out, and where one makes a direction of
+        what it gets there is no iterate: the parameters come back as they are.
 
         Args:
           params: y, the tree that the state belongs to; other leaves may stand in it.
@@ -56,27 +57,18 @@ class RemoteChainState(NamedTuple):
           Tree as ``params``, with its shapes and dtypes.
 
         Raises:
-          ValueError: if params do not fit the state, or if a link makes a direction
-            of what it gets and the form is concise: then no iterate is known.
+          ValueError: if params do not fit the state.
         """
-        if not jax.tree.leaves(self.mu):
+        if self._has_none() or not jax.tree.leaves(self.mu):
             return params
-        return shifted(params, self.mu, self._offset())
-
-    def _offset(self) -> dict[str, jax.Array]:
         state = without_variables(self)
-        if _stores(state):
-            u = state.previous
-        elif _links.make_direction(state.links):
-            raise ValueError(
-                "links must not make a direction of the mixture whose iterate is asked "
-                "for, got one that does (a sign, an orthogonalisation): no iterate is "
-                "known there; evaluate at params, or use exact=True."
-            )
-        else:
-            u = _links.divided(state.mu, state.links)
+        u = state.previous if _stores(state) else _links.divided(state.mu, state.links)
         ahead = state.applied_distance * state.applied_learning_rate
-        return by_path(step(u, ahead))
+        return shifted(params, self.mu, by_path(step(u, ahead)))
+
+    def _has_none(self) -> bool:
+        """Whether the state knows no iterate: a direction in the concise form."""
+        return not _stores(self) and _links.make_direction(self.links)
 
     def metrics(self) -> dict[str, jax.Array]:
         """The scalars worth logging, see :func:`arsg_optax.metrics`."""

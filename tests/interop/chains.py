@@ -26,6 +26,15 @@ def two_point_arsg(
     return arsg_optax.observe_remotely(inner, distance)
 
 
+def averaged_sgd(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: optax.ScalarOrSchedule = 0.9,
+    observation: optax.ScalarOrSchedule = 0.3,
+) -> optax.GradientTransformationExtraArgs:
+    """SGD, averaged remotely: generalized primal averaging."""
+    return arsg_optax.average_remotely(optax.sgd(learning_rate), b1, observation)
+
+
 def sphered_arsg(
     learning_rate: optax.ScalarOrSchedule,
     b1: optax.ScalarOrSchedule = 0.99,

@@ -97,3 +97,27 @@ def boosted(
         return after(gradients, ratio * learning_rate)
 
     return offset
+
+
+def beside_matrices(offset: Offset) -> Offset:
+    """An offset of all but matrices, whose direction has none in the concise form."""
+
+    def chosen(gradients, learning_rate):
+        if np.ndim(gradients[0]) == 2:
+            return held(gradients, learning_rate)
+        return offset(gradients, learning_rate)
+
+    return chosen
+
+
+def averaged(b1: float, observation: float) -> Offset:
+    """Of SGD averaged remotely: observation (x - z)."""
+
+    def offset(gradients, learning_rate):
+        x, z = 0.0, 0.0
+        for gradient in gradients:
+            z = z - learning_rate * np.asarray(gradient, np.float64)
+            x = b1 * x + (1 - b1) * z
+        return observation * (x - z)
+
+    return offset

@@ -12,6 +12,7 @@ import pytest
 import arsg_optax
 from tests.interop import offsets
 from tests.interop.chains import (
+    averaged_sgd,
     boxed_arsg,
     clipped_arsg,
     matrices,
@@ -184,6 +185,29 @@ TABLE = (
             "eval_params": "its factors depend on all leaves, see test_exact.py",
             "lookahead": "for its iterate, as above",
         },
+    ),
+    Row(
+        name="orsg",
+        factory=arsg_optax.orsg,
+        arguments={"b1": 0.9, "observation": 0.2, "b2": 0.999, "eps": 1e-8},
+        learning_rate=0.02,
+        targets={"parabola": 0.05, "rosenbrock": 0.01, "matrix": 0.01, "mixed": 0.01},
+        scheduled=_OBSERVED,
+        offset=offsets.beside_matrices(
+            remote_over(0.9, 0.2, 0.999, offsets.adam(0.999, 1e-8))
+        ),
+        decay=_DECAY,
+        skip={"gathered": "the product of a split matrix with itself moves it"},
+    ),
+    Row(
+        name="averaged-sgd",
+        factory=averaged_sgd,
+        arguments={"b1": 0.9, "observation": 0.3},
+        learning_rate=0.1,
+        targets={"parabola": 0.1, "rosenbrock": 1e-3, "matrix": 0.1, "mixed": 0.1},
+        scheduled=_OBSERVED,
+        offset=offsets.averaged(0.9, 0.3),
+        skip={"decay": "it is the inner optimizer's"},
     ),
     Row(
         name="adarem",

@@ -196,8 +196,10 @@ def test_a_direction_has_an_iterate_in_the_exact_form_only():
         arsg_optax.remote_chain(_sign(), learning_rate=0.1, b1=0.9, exact=exact)
         for exact in (False, True)
     )
-    with pytest.raises(ValueError, match=r"evaluate at params, or use exact=True"):
-        arsg_optax.eval_params(*_after_one_step(concise))
+    state, params = _after_one_step(concise)
+    jax.tree.map(np.testing.assert_array_equal, iterate(state, params), params)
+    with pytest.raises(ValueError, match="observation with strict=True"):
+        arsg_optax.eval_params(state, params, strict=True)
     state, params = _after_one_step(exact)
     point, start = iterate(state, params), tree(0)
     for name in params:

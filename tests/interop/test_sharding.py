@@ -82,7 +82,7 @@ def test_everything_lies_as_the_parameters(row, layout, explicit):
     assert_close(got, expected, row.rounding)
 
 
-@rows("sharding")
+@rows("gathered")
 def test_no_array_is_gathered(row):
     optimizer, layout = row.make(), LAYOUTS["2-D"]
     mesh = make_mesh(layout.mesh, explicit=False)
