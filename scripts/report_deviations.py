@@ -5,9 +5,9 @@
 The first table has what tests/test_transcriptions.py bounds: the largest difference
 over 200 steps, relative to the largest parameter change, over its seeds, shapes and
 noise levels. The second one has the same for the exact form, whose iterate is compared
-too (tests/test_exact.py). The third one has the conversions of `hyperparams` in float64,
-beside their source methods and beside Optax's (tests/test_family.py); of older methods
-(tests/test_hyperparams.py) the difference is relative to the point itself.
+too (tests/test_exact.py). The third one has the conversions of `hyperparams` beside
+their source methods and beside Optax's, in float64 (tests/test_family.py); of older
+methods (tests/test_hyperparams.py) the difference is relative to the point itself.
 """
 
 import jax
