@@ -5,13 +5,15 @@
 The first table has what tests/test_transcriptions.py bounds: the largest difference
 over 200 steps, relative to the largest parameter change, over its seeds, shapes and
 noise levels. The second one has the same for the exact form, whose iterate is compared
-too (tests/test_exact.py).
+too (tests/test_exact.py). The third one has the conversions of `hyperparams` beside
+their source methods and beside Optax's, in float64 (tests/test_family.py); of older
+methods (tests/test_hyperparams.py) the difference is relative to the point itself.
 """
 
 import jax
 import jax.numpy as jnp
 
-from tests import test_exact
+from tests import family, test_exact, test_hyperparams
 from tests.problems import deviation, problem
 from tests.test_transcriptions import CASES, PROBLEMS, STEPS, follow
 
@@ -34,6 +36,8 @@ def main() -> None:
         print(f"| {name} | {' | '.join(row)} |")
     print()
     _exact_form()
+    print()
+    _conversions()
 
 
 def _exact_form() -> None:
@@ -49,6 +53,25 @@ def _exact_form() -> None:
                 found = test_exact.deviations(case, schedules, task, dtype)
                 row += [f"{each:.1e}" for each in found]
             print(f"| {name} | {kind} | {' | '.join(row)} |")
+
+
+def _conversions() -> None:
+    """Prints a row a conversion, over the seeds of its test."""
+    print("| conversion | observed point | iterate | beside Optax |")
+    print("|---|---|---|---|")
+    jax.config.update("jax_enable_x64", True)
+    for name in family.CASES:
+        runs = [family.deviations(name, seed) for seed in (0, 1)]
+        columns = ("observed", "iterate", "optax")
+        largest = [max(run.get(column, -1.0) for run in runs) for column in columns]
+        row = (f"{each:.1e}" if each >= 0 else "" for each in largest)
+        print(f"| {name} | {' | '.join(row)} |")
+    for convert, source, args in test_hyperparams.CASES:
+        largest = max(
+            test_hyperparams.distance_to_source(convert, source, args, seed)
+            for seed in range(3)
+        )
+        print(f"| {convert.__name__}{args} | {largest:.1e} | | |")
 
 
 if __name__ == "__main__":

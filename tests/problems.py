@@ -58,7 +58,10 @@ def problem(seed: int, shapes: str, noise: float, steps: int) -> Problem:
 
 
 def run(
-    optimizer: optax.GradientTransformation, task: Problem, dtype: Any
+    optimizer: optax.GradientTransformation,
+    task: Problem,
+    dtype: Any,
+    evaluate: Callable[[Any, Any], Any] = arsg_optax.eval_params,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, Any]]:
     """Runs jitted updates; yields parameters, iterate and state after each."""
 
@@ -66,7 +69,7 @@ def run(
     def step(gradient, state, params):
         updates, state = optimizer.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
-        return params, state, arsg_optax.eval_params(state, params)
+        return params, state, evaluate(state, params)
 
     params: Any = task.tree(task.start, dtype)
     state = optimizer.init(params)

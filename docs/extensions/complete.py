@@ -12,10 +12,11 @@ LISTED = (
     "arsg_optax",
     "arsg_optax.dynamics",
     "arsg_optax.dynamics.plot",
+    "arsg_optax.hyperparams",
     "arsg_optax.tuning",
 )
 # Modules without `__all__`: what they define under a public name.
-DEFINED = ("arsg_optax.hyperparams", "arsg_optax.flax")
+DEFINED = ("arsg_optax.flax",)
 
 
 def public_symbols() -> Iterator[str]:

@@ -1,76 +1,20 @@
-"""Conversions between RSG's hyper-parameters and those of related optimizers.
-
-RSG (ARSG eq. 3) starts from m = 0 and repeats, with the gradient g taken at y,
-
-    m <- b1 m + (1 - b1) g
-    y <- y - learning_rate ((1 - observation) m + observation g)
-
-Each `from_*` returns the RSG that takes its gradients at the same points as its
-source started at rest, whatever the gradients are. Arguments are scalars or arrays
-that broadcast, Python, NumPy or traced JAX: the functions use operators only.
-Ranges are checked for Python and NumPy numbers; a traced value cannot be compared.
-
-With b1 or observation outside [0, 1) the recursion may still be a valid algorithm,
-but it is not RSG (ARSG requires both ranges) and `rsg` refuses it, so conversions
-that end there raise. observation = 1 is plain SGD, which RSG writes as b1 = 0.
-"""
-
-from typing import NamedTuple, TypeAlias
-
-import jax
-import numpy as np
+"""Conversions of the methods that RSG generalizes."""
 
 from arsg_optax._validation import check_number, is_number
+from arsg_optax.hyperparams._params import (
+    DECAY,
+    INF,
+    ROUNDING,
+    SGD,
+    STEP,
+    Numeric,
+    QHMParams,
+    RSGParams,
+    rsg_params,
+)
 
-Numeric: TypeAlias = jax.Array | np.ndarray | np.number | float
-
-# What rounding in the caller's float64 arithmetic may add at the end of a range.
-_ROUNDING = 1e-12
 # Drift per step that coefficients in float32 can bring into a two-state optimizer.
 _DRIFT = 2e-7
-_INF = float("inf")
-_SGD = "plain SGD is rsg with b1=0"
-# Ranges and remedies that several functions share, as arguments of `check_number`.
-_STEP = (0, "[)", _INF, "a step size is finite and not negative")
-_DECAY = (0, "[)", 1, "1 - decay is the weight of the newest gradient")
-
-
-class RSGParams(NamedTuple):
-    """Arguments of `rsg`: `rsg(**params._asdict())` is the method that was converted.
-
-    Attributes:
-      learning_rate: step size in units of parameter / gradient, >= 0.
-      b1: momentum decay, dimensionless, in [0, 1).
-      observation: observation factor, dimensionless, in [0, 1), or None.
-      distance: observation distance in momentum steps, >= 0, where observation is None.
-      exact: whether the method is the two-point form, which matters where the values
-        move with time.
-    """
-
-    learning_rate: Numeric
-    b1: Numeric
-    observation: Numeric | None = None
-    distance: Numeric | None = None
-    exact: bool = False
-
-
-class QHMParams(NamedTuple):
-    """Arguments of `from_qhm`, in its order, units and ranges."""
-
-    learning_rate: Numeric
-    nu: Numeric
-    b1: Numeric
-
-
-def _rsg_params(learning_rate: Numeric, b1: Numeric, observation: Numeric) -> RSGParams:
-    # Heavy ball in other coordinates is 0 up to rounding, and rsg refuses -1e-16.
-    if is_number(observation) and -_ROUNDING <= observation < 0:
-        observation = 0.0
-    check_number("learning_rate", learning_rate, *_STEP)
-    check_number("b1", b1, *_DECAY)
-    remedy = f"RSG has no such weights: 0 is heavy ball, 1 - b1 is Nesterov, {_SGD}"
-    check_number("observation", observation, 0, "[)", 1, remedy)
-    return RSGParams(learning_rate, b1, observation)
 
 
 def observation_from_distance(distance: Numeric, b1: Numeric) -> Numeric:
@@ -106,7 +50,7 @@ def distance_from_observation(observation: Numeric, b1: Numeric) -> Numeric:
     Raises:
       ValueError: if a number is out of range.
     """
-    _rsg_params(0.0, b1, observation)
+    rsg_params(0.0, b1, observation)
     return observation * b1 / (1 - b1)
 
 
@@ -122,10 +66,10 @@ def from_heavy_ball(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range.
     """
-    check_number("learning_rate", learning_rate, *_STEP)
-    check_number("momentum", momentum, *_DECAY)
+    check_number("learning_rate", learning_rate, *STEP)
+    check_number("momentum", momentum, *DECAY)
     # A product, so that a sweep over momentum has its axis in this field too.
-    return _rsg_params(learning_rate / (1 - momentum), momentum, 0.0 * momentum)
+    return rsg_params(learning_rate / (1 - momentum), momentum, 0.0 * momentum)
 
 
 def from_nesterov(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
@@ -140,9 +84,9 @@ def from_nesterov(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range.
     """
-    check_number("learning_rate", learning_rate, *_STEP)
+    check_number("learning_rate", learning_rate, *STEP)
     check_number("momentum", momentum, 0, "()", 1, "at 0 use from_heavy_ball")
-    return _rsg_params(learning_rate / (1 - momentum), momentum, 1 - momentum)
+    return rsg_params(learning_rate / (1 - momentum), momentum, 1 - momentum)
 
 
 def from_qhm(learning_rate: Numeric, nu: Numeric, b1: Numeric) -> RSGParams:
@@ -157,9 +101,9 @@ def from_qhm(learning_rate: Numeric, nu: Numeric, b1: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range.
     """
-    remedy = f"observation = 1 - nu must be in [0, 1); {_SGD}"
+    remedy = f"observation = 1 - nu must be in [0, 1); {SGD}"
     check_number("nu", nu, 0, "(]", 1, remedy)
-    return _rsg_params(learning_rate, b1, 1 - nu)
+    return rsg_params(learning_rate, b1, 1 - nu)
 
 
 def to_qhm(params: RSGParams) -> QHMParams:
@@ -172,6 +116,10 @@ def to_qhm(params: RSGParams) -> QHMParams:
       ValueError: if a number is out of range.
     """
     learning_rate, b1, observation, distance, _ = params
+    if any(map(callable, params)):
+        raise ValueError(
+            "params must hold numbers, got a schedule; QHM's values are constants."
+        )
     if distance is not None:
         observation = observation_from_distance(distance, b1)
     if observation is None:
@@ -179,7 +127,7 @@ def to_qhm(params: RSGParams) -> QHMParams:
             "params must have an observation or a distance, got None for both; give "
             "one of them."
         )
-    _rsg_params(learning_rate, b1, observation)
+    rsg_params(learning_rate, b1, observation)
     return QHMParams(learning_rate, 1 - observation, b1)
 
 
@@ -197,13 +145,13 @@ def from_asgd(delta: Numeric, kappa: Numeric, xi: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range. Theory's xi <= sqrt(kappa) is free.
     """
-    check_number("delta", delta, *_STEP)
+    check_number("delta", delta, *STEP)
     remedy = "ASGD with less advantage is no RSG: its observation is not below 1"
-    check_number("xi", xi, 10 / 7, "()", _INF, remedy)
+    check_number("xi", xi, 10 / 7, "()", INF, remedy)
     remedy = "b1 would be negative; raise kappa or lower xi"
-    check_number("kappa", kappa, 0.49 * xi, "[)", _INF, remedy)
+    check_number("kappa", kappa, 0.49 * xi, "[)", INF, remedy)
     b1 = (kappa - 0.49 * xi) / (kappa + 0.7 * xi)
-    return _rsg_params(0.7 * delta * (1 + xi) / 1.7, b1, 1.7 / (0.7 * (1 + xi)))
+    return rsg_params(0.7 * delta * (1 + xi) / 1.7, b1, 1.7 / (0.7 * (1 + xi)))
 
 
 def from_synthesized_nesterov(
@@ -222,12 +170,12 @@ def from_synthesized_nesterov(
     Raises:
       ValueError: if a number is out of range.
     """
-    check_number("learning_rate", learning_rate, *_STEP)
-    remedy = f"RSG cannot extrapolate without momentum; {_SGD}"
+    check_number("learning_rate", learning_rate, *STEP)
+    remedy = f"RSG cannot extrapolate without momentum; {SGD}"
     check_number("b1", b1, 0, "()", 1, remedy)
-    remedy = f"observation = (1 - b1) b2 / b1 must be in [0, 1); {_SGD}"
+    remedy = f"observation = (1 - b1) b2 / b1 must be in [0, 1); {SGD}"
     check_number("b2", b2, 0, "[)", b1 / (1 - b1), remedy)
-    return _rsg_params(learning_rate / (1 - b1), b1, (1 - b1) * b2 / b1)
+    return rsg_params(learning_rate / (1 - b1), b1, (1 - b1) * b2 / b1)
 
 
 def from_robust_momentum(
@@ -247,14 +195,14 @@ def from_robust_momentum(
     Raises:
       ValueError: if a number is out of range.
     """
-    check_number("smoothness", smoothness, 0, "()", _INF, "it is a curvature")
+    check_number("smoothness", smoothness, 0, "()", INF, "it is a curvature")
     remedy = "with equal curvatures use plain SGD with step 1 / smoothness"
-    check_number("kappa", kappa, 1, "()", _INF, remedy)
+    check_number("kappa", kappa, 1, "()", INF, remedy)
     fastest = 1 - kappa**-0.5
     rate = fastest if rho is None else rho
-    remedy = f"small is fast, large is robust, and 1 - 1 / kappa is SGD; {_SGD}"
-    slowest = 1 - 1 / kappa - _ROUNDING
-    check_number("rho", rate, fastest - _ROUNDING, "[)", slowest, remedy)
+    remedy = f"small is fast, large is robust, and 1 - 1 / kappa is SGD; {SGD}"
+    slowest = 1 - 1 / kappa - ROUNDING
+    check_number("rho", rate, fastest - ROUNDING, "[)", slowest, remedy)
     gap = (1 - rate) * (1 - rate) * (1 + rate)
     b1 = kappa * rate**3 / (kappa - 1)
     return from_synthesized_nesterov(kappa * gap / smoothness, b1, b1 / (kappa * gap))
@@ -275,13 +223,13 @@ def from_pid(k_p: Numeric, k_i: Numeric, k_d: Numeric) -> RSGParams:
     Raises:
       ValueError: if a number is out of range.
     """
-    check_number("k_i", k_i, 0, "()", _INF, "it is RSG's learning rate")
-    remedy = f"RSG's momentum needs a derivative term; {_SGD}"
-    check_number("k_d", k_d, 0, "()", _INF, remedy)
+    check_number("k_i", k_i, 0, "()", INF, "it is RSG's learning rate")
+    remedy = f"RSG's momentum needs a derivative term; {SGD}"
+    check_number("k_d", k_d, 0, "()", INF, remedy)
     remedy = "k_p = 0 or above gives no b1 < 1, below the range observation < 0"
-    low = -((k_i * k_d) ** 0.5) * (1 + _ROUNDING)
+    low = -((k_i * k_d) ** 0.5) * (1 + ROUNDING)
     check_number("k_p", k_p, low, "[)", 0, remedy)
-    return _rsg_params(k_i, k_d / (k_d - k_p), 1 - k_p * k_p / (k_i * k_d))
+    return rsg_params(k_i, k_d / (k_d - k_p), 1 - k_p * k_p / (k_i * k_d))
 
 
 def from_two_state(
@@ -316,5 +264,5 @@ def from_two_state(
     b1 = h + q - 1
     learning_rate = -(z * (1 - h) + m * l) / (1 - b1)
     remedy = "it is -(z (1 - h) + m l) / (2 - h - q); reverse the signs of l and z"
-    check_number("learning_rate", learning_rate, 0, "()", _INF, remedy)
-    return _rsg_params(learning_rate, b1, (m * l - h * z) / (learning_rate * b1))
+    check_number("learning_rate", learning_rate, 0, "()", INF, remedy)
+    return rsg_params(learning_rate, b1, (m * l - h * z) / (learning_rate * b1))

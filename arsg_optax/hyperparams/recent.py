@@ -1,0 +1,293 @@
+"""Conversions of the methods that language models are trained with."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from arsg_optax._hyperparameters import as_scalar
+from arsg_optax._validation import check_number
+from arsg_optax.hyperparams._params import (
+    DECAY,
+    INF,
+    SGD,
+    STEP,
+    Moving,
+    Numeric,
+    RSGParams,
+    moving,
+    rsg_params,
+)
+from arsg_optax.hyperparams.classical import from_nesterov
+from arsg_optax.schedules import falling_observation, log_time_momentum
+
+_MIXED = f"the momentum needs a weight; {SGD}"
+
+
+def from_simplified_ademamix(
+    learning_rate: Moving, b1: Numeric = 0.99, alpha: Moving = 0.0
+) -> RSGParams:
+    """RSG of Simplified AdEMAMix (Morwani et al. 2025): its m sums, s steps along it.
+
+    m <- b1 m + g, theta <- theta - learning_rate (m + alpha g) / rms is
+
+    `arsg(**params._asdict(), preconditioner=scale_by_adam_rms(b2, eps))`
+
+    with learning_rate (alpha + 1 / (1 - b1)), observation = alpha (1 - b1) over
+    1 + alpha (1 - b1), as in `optax.contrib.simplified_ademamix`, whose decay is
+    `weight_decay` times the old learning rate. Source: arXiv 2502.02431.
+
+    Args:
+      learning_rate: in units of parameter / gradient, >= 0, or a schedule.
+      b1: decay of the sum, dimensionless, in [0, 1).
+      alpha: weight of the newest gradient, dimensionless, >= 0, or a schedule.
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("learning_rate", learning_rate, *STEP)
+    check_number("b1", b1, *DECAY)
+    check_number("alpha", alpha, 0, "[)", INF, "0 is heavy ball")
+    return RSGParams(
+        moving(lambda rate, a: rate * (a + 1 / (1 - b1)), learning_rate, alpha),
+        b1,
+        moving(lambda a: a * (1 - b1) / (1 + a * (1 - b1)), alpha),
+    )
+
+
+def from_ademamix_without_fast(
+    learning_rate: Moving, b3: Moving = 0.9999, alpha: Moving = 8.0
+) -> RSGParams:
+    """RSG of AdEMAMix (Pagliardini et al. 2024) with its fast average off, b1 = 0.
+
+    m <- b3 m + (1 - b3) g, theta <- theta - learning_rate (g + alpha m) / rms is
+
+    `arsg(**params._asdict(), preconditioner=scale_by_adam_rms(b2, eps))`
+
+    with learning_rate (1 + alpha) and observation = 1 / (1 + alpha), as in
+    `optax.contrib.ademamix(learning_rate, b1=0.0)`. With b1 > 0 AdEMAMix has two
+    momenta and is no RSG. Source: arXiv 2409.03137.
+
+    Args:
+      learning_rate: in units of parameter / gradient, >= 0, or a schedule.
+      b3: decay of the slow average, dimensionless, in [0, 1), or a schedule.
+      alpha: weight of the slow average, dimensionless, > 0, or a schedule.
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("learning_rate", learning_rate, *STEP)
+    check_number("b3", b3, *DECAY)
+    check_number("alpha", alpha, 0, "()", INF, _MIXED)
+    return RSGParams(
+        moving(lambda rate, a: rate * (1 + a), learning_rate, alpha),
+        b3,
+        moving(lambda a: 1 / (1 + a), alpha),
+    )
+
+
+def from_adana(
+    learning_rate: Moving, delta: Numeric = 8.0, kappa: Numeric = 0.85
+) -> RSGParams:
+    """RSG of ADana (Ferbach et al. 2026): log-time momentum, falling observation.
+
+    At step t from 1, with 1 - beta = delta / (delta + t) for both moments and
+    alpha = (1 + t)^(1 - kappa), theta <- theta - learning_rate (g + alpha m) / rms is
+
+    `remote_chain(rms, **params._asdict())` with `rms = scale_by_adam_rms(
+    log_time_momentum(delta), eps, debias=False)`
+
+    and b1 = `log_time_momentum(delta)`, observation = `falling_observation(1 - kappa)`,
+    learning_rate (1 + alpha). ADana's decay omega / t is `weight_decay=lambda count:
+    omega / (count + 1) / params.learning_rate(count)`. Source: arXiv 2602.05298.
+
+    Args:
+      learning_rate: in units of parameter / gradient, >= 0, or a schedule.
+      delta: dimensionless, > 0.
+      kappa: spectral dimension, dimensionless, in (0, 1].
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("learning_rate", learning_rate, *STEP)
+    check_number("kappa", kappa, 0, "(]", 1, "0.85 is ADana's")
+    observation = falling_observation(1 - kappa)
+    return RSGParams(
+        moving(lambda rate, share: rate / share, learning_rate, observation),
+        log_time_momentum(delta),
+        observation,
+    )
+
+
+def from_dana(gamma2: Moving, gamma3: Moving, delta: Numeric) -> RSGParams:
+    """RSG of DANA (Ferbach et al. 2025), whose momentum s is a decaying sum.
+
+    s <- (1 - delta / (delta + t)) s + g, theta <- theta - gamma2 g - gamma3 s. With t
+    updates so far, from 0 as in the released code, the weights in s add up to
+    W = 1 + t / (1 + delta), and b1 = 1 - 1 / W = t / (t + 1 + delta),
+    observation = gamma2 / (gamma2 + gamma3 W), learning_rate = gamma2 + gamma3 W.
+    DANA-constant has a constant gamma3, DANA-decaying a schedule. arXiv 2505.16098.
+
+    Args:
+      gamma2: step along the gradient, in units of parameter / gradient, >= 0, or a
+        schedule.
+      gamma3: step along the sum, in the same units, > 0, or a schedule.
+      delta: dimensionless, > 0.
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("gamma2", gamma2, *STEP)
+    check_number("gamma3", gamma3, 0, "()", INF, _MIXED)
+    check_number("delta", delta, 0, "()", INF, "a large one forgets soon")
+
+    def weight(count: Any) -> jax.Array:
+        return 1 + as_scalar(jnp.asarray(count)) / (1 + as_scalar(delta))
+
+    return RSGParams(
+        moving(lambda now, past, w: now + past * w, gamma2, gamma3, weight),
+        lambda count: 1 - 1 / weight(count),
+        moving(lambda now, past, w: now / (now + past * w), gamma2, gamma3, weight),
+    )
+
+
+def from_mars_approx(
+    learning_rate: Numeric, b1: Numeric = 0.95, gamma: Numeric = 0.025
+) -> RSGParams:
+    """RSG of MARS-approx (Yuan et al. 2024) without clipping: observation = gamma.
+
+    m <- b1 m + (1 - b1) c, c = g + gamma b1 / (1 - b1) (g - g_last), steps along m.
+    As in the released code g_last is 0 at first; with g_last = g there, m would be
+    smaller by gamma b1^t times the first gradient. MARS clips c at norm 1 and averages
+    its squares: both break the equivalence. MARS-Lion, sign(m), is a chain as that of
+    `from_lion`. Source: arXiv 2411.10438.
+
+    Args:
+      learning_rate: in units of parameter / gradient, >= 0.
+      b1: momentum decay, dimensionless, in [0, 1).
+      gamma: weight of the correction, dimensionless, in [0, 1).
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("gamma", gamma, 0, "[)", 1, "it is the observation; 0.025 is MARS's")
+    return rsg_params(learning_rate, b1, gamma)
+
+
+def from_lion(b1: Numeric = 0.9, b2: Numeric = 0.99) -> RSGParams:
+    """RSG of the direction under Lion's sign (Chen et al. 2023), with step size 1.
+
+    c = b1 m + (1 - b1) g with the old m, then m <- b2 m + (1 - b2) g: the decay is b2,
+    observation = 1 - b1 / b2. `optax.lion(learning_rate, b1, b2)` without decay is
+
+    `optax.chain(remote_observation(params.b1, params.observation),
+    optax.scale_by_sign(), optax.scale_by_learning_rate(learning_rate))`
+
+    Source: arXiv 2302.06675.
+
+    Args:
+      b1: weight of the momentum in the step, dimensionless, in (0, b2].
+      b2: momentum decay, dimensionless, in (0, 1).
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("b2", b2, 0, "()", 1, "0.99 is Lion's")
+    remedy = "above b2 the observation would be negative, at 0 it is signSGD"
+    check_number("b1", b1, 0, "(]", b2, remedy)
+    # Products, so that a sweep has its axis in the first field too.
+    return rsg_params(1 + 0 * b2, b2, 1 - b1 / b2)
+
+
+def from_muon_momentum(momentum: Numeric = 0.95) -> RSGParams:
+    """RSG of the direction that Muon orthogonalizes (Jordan 2024), with step size 1.
+
+    m <- momentum m + (1 - momentum) g, then momentum m + (1 - momentum) g: the
+    observation is 1 - momentum, Nesterov's. `optax.contrib.muon` corrects the bias of
+    both parts by different factors: after t updates its weight of g over that of m is
+    larger by (1 - momentum^(t+1)) / (1 - momentum^t), 1.95 at first and 1.03 after 20
+    updates with 0.95. Source: https://kellerjordan.github.io/posts/muon.
+
+    Args:
+      momentum: momentum decay, dimensionless, in (0, 1).
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("momentum", momentum, 0, "()", 1, "0.95 is Muon's")
+    return rsg_params(1 + 0 * momentum, momentum, 1 - momentum)
+
+
+def from_outer_nesterov(
+    learning_rate: Numeric,
+    outer_learning_rate: Numeric = 0.7,
+    momentum: Numeric = 0.9,
+) -> RSGParams:
+    """RSG of DiLoCo's and SNOO's outer optimizer around one inner step of SGD.
+
+    With s = learning_rate g, buffer <- momentum buffer + s, theta <- theta -
+    outer_learning_rate (momentum buffer + s): Nesterov's momentum with the product of
+    both rates. With more inner steps, which take gradients on their way, it is no RSG.
+    Sources: arXiv 2311.08105 (defaults), 2510.15830.
+
+    Args:
+      learning_rate: of the inner step, in units of parameter / gradient, >= 0.
+      outer_learning_rate: dimensionless, >= 0.
+      momentum: decay of the outer buffer, dimensionless, in (0, 1).
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("learning_rate", learning_rate, *STEP)
+    check_number("outer_learning_rate", outer_learning_rate, *STEP)
+    return from_nesterov(learning_rate * outer_learning_rate, momentum)
+
+
+def from_ema_nesterov(
+    learning_rate: Numeric, beta: Numeric, gamma: Numeric = 0.99
+) -> RSGParams:
+    """RSG of EMA-Nesterov (Yau et al. 2026) around SGD.
+
+    theta_new = y - learning_rate g at y = theta + beta m, and then m <- gamma m +
+    (1 - gamma) (theta_new - theta), is the RSG learning_rate / (1 - beta),
+    b1 = gamma + (1 - gamma) beta, observation = 1 - beta. Its theta is not the iterate:
+    it lies beta momentum steps behind y, y + beta learning_rate / (1 - beta) `mu`, and
+    the iterate b1 / (1 - gamma). Source: arXiv 2605.25395.
+
+    Args:
+      learning_rate: of the step from y, in units of parameter / gradient, >= 0.
+      beta: how far y lies ahead, in average steps, dimensionless, in (0, 1).
+      gamma: decay of the average of steps, dimensionless, in [0, 1).
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    remedy = f"at 1 and beyond observation = 1 - beta leaves its range; at 0 {SGD}"
+    check_number("beta", beta, 0, "()", 1, remedy)
+    check_number("gamma", gamma, *DECAY)
+    b1 = gamma + (1 - gamma) * beta
+    return rsg_params(learning_rate / (1 - beta), b1, 1 - beta)
+
+
+def from_mass(eta1: Numeric, eta2: Numeric, gamma: Numeric) -> RSGParams:
+    """RSG of MaSS (Liu & Belkin 2020), Nesterov with a compensation.
+
+    w_new = u - eta1 g at u, u_new = w_new + gamma (w_new - w) + eta2 g, is the RSG
+    (eta1 - eta2) / (1 - gamma), b1 = gamma,
+    observation = eta1 (1 - gamma) / (eta1 - eta2). Its w is the iterate where
+    eta2 = 0. Source: arXiv 1810.13395.
+
+    Args:
+      eta1: step size, in units of parameter / gradient, > 0.
+      eta2: compensation, in the same units, in [0, gamma eta1).
+      gamma: momentum decay, dimensionless, in (0, 1).
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("eta1", eta1, 0, "()", INF, "it is a step size")
+    check_number("gamma", gamma, 0, "()", 1, SGD)
+    remedy = f"observation = eta1 (1 - gamma) / (eta1 - eta2) must be below 1; {SGD}"
+    check_number("eta2", eta2, 0, "[)", gamma * eta1, remedy)
+    observation = eta1 * (1 - gamma) / (eta1 - eta2)
+    return rsg_params((eta1 - eta2) / (1 - gamma), gamma, observation)
