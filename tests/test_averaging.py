@@ -59,7 +59,9 @@ def test_it_is_the_two_point_form_around_an_average_of_steps(x64, relaxed_promot
         optax.chain(base, optax.ema(b1, debias=False)), distance
     )
     ours = average_remotely(base, b1, observation)
-    pairs = zip(run(ours, task, jnp.float64), run(other, task, jnp.float64), strict=True)
+    pairs = zip(
+        run(ours, task, jnp.float64), run(other, task, jnp.float64), strict=True
+    )
     for (y, x, _), (other_y, other_x, _) in pairs:
         np.testing.assert_allclose(y, other_y, atol=1e-12)
         np.testing.assert_allclose(x, other_x, atol=1e-12)

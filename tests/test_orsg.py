@@ -107,9 +107,7 @@ def test_muon_is_a_special_point(x64):
     assert deviation(task.path(ours), list(steps), task.start) < 1e-12
 
 
-def test_the_muon_of_optax_weighs_the_first_gradients_otherwise(
-    x64, relaxed_promotion
-):
+def test_the_muon_of_optax_weighs_the_first_gradients_otherwise(x64, relaxed_promotion):
     """By its bias correction, which depends on the count: 1.95 at first, 1.03 later.
 
     Of its mixture (a m + c g) the ratio c / a, over the published one.

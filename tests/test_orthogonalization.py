@@ -90,9 +90,14 @@ def _attention():
     assert kernels["query"].shape == (24, 4, 6) and kernels["out"].shape == (4, 6, 24)
     axes = {"query": MatrixAxes(0, (1, 2)), "out": MatrixAxes((0, 1), 2)}
     matrices = {name: kernels[name].reshape(24, 24) for name in kernels}
-    return kernels, axes, matrices, lambda tree: {
-        name: tree[name].reshape(kernels[name].shape) for name in kernels
-    }
+    return (
+        kernels,
+        axes,
+        matrices,
+        lambda tree: {
+            name: tree[name].reshape(kernels[name].shape) for name in kernels
+        },
+    )
 
 
 def _convolution():
@@ -181,7 +186,9 @@ def test_what_is_no_matrix_is_refused(axes, message):
 
 def test_a_vector_is_refused_and_a_mask_leaves_it_out():
     params = {"b": jnp.ones(3), "w": jnp.ones((3, 3))}
-    with pytest.raises(ValueError, match=r"of '\['b'\]', got None for its shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"of '\['b'\]', got None for its shape \(3,\)"
+    ):
         orthogonalize().init(params)
     masked = optax.masked(
         orthogonalize(), lambda tree: jax.tree.map(lambda x: x.ndim == 2, tree)

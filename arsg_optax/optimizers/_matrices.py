@@ -25,9 +25,9 @@ def hidden_matrices(
     """Says of each array which matrix it is, or that it is none.
 
     An array of two axes is a matrix, input first (or output first if its name is
-    ``weight``, as in Equinox), unless a name in its path says that it is an embedding, a
-    position, an output head (``head``, ``logits``, ``classifier``, ...), a bias or a
-    scale. These, vectors and scalars are none. Of an array with more axes nothing is
+    ``weight``, as in Equinox), unless a name in its path says that it is an embedding,
+    a position, an output head (``head``, ``logits``, ``classifier``, ...), a bias or a
+    scale. These, vectors and scalars are no matrices. Arrays with more axes are not
     guessed: Flax's attention has (d, heads, head_dim) and (heads, head_dim, d), and a
     stack of layers looks the same.
 
@@ -72,10 +72,10 @@ def hidden_matrices(
         if leaf.ndim > 2:
             raise ValueError(
                 f"matrices must say what '{joined}' of shape {leaf.shape} is, got "
-                "nothing for it: with more than two axes input, output and batch cannot "
-                "be told; pass for example matrices=lambda params: hidden_matrices("
-                f"params, {{{joined!r}: MatrixAxes(input=0, output=(1, 2))}}), or False "
-                "in the place of the axes."
+                "nothing for it: with more than two axes input, output and batch "
+                "cannot be told; pass for example matrices=lambda params: "
+                f"hidden_matrices(params, {{{joined!r}: MatrixAxes(input=0, "
+                "output=(1, 2))}), or False in the place of the axes."
             )
         return MatrixAxes(1, 0) if names[-1:] == [_FROM_THE_LEFT] else MatrixAxes(0, 1)
 

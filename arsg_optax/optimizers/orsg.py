@@ -68,8 +68,8 @@ def orsg(
       matrices: what is orthogonalized: a tree as the parameters of True (input first),
         :class:`arsg_optax.MatrixAxes`, False and None, or a callable that makes one of
         the parameters. None is :func:`arsg_optax.hidden_matrices`: all arrays of two
-        axes but embeddings, positions and output heads. Arrays with more axes it refuses
-        until they are named.
+        axes but embeddings, positions and output heads. It refuses arrays with more
+        axes until they are named.
       b2: decay rate of the second moment, in [0, 1), or a schedule; as ``eps`` only of
         what is not orthogonalized.
       eps: added to the root of the second moment, in units of the gradient.

@@ -70,8 +70,8 @@ def average_remotely(
     The training loop holds :math:`y`, where gradients are taken, the state
     :math:`z`, and :func:`arsg_optax.eval_params` returns the average :math:`x`. It may
     be evaluated at any time, so the learning rate needs no schedule that knows when the
-    training ends. The inner optimizer runs as it is, on :math:`z`: it gets :math:`z` for
-    its parameters, which its weight decay shrinks, and gradients at :math:`y`.
+    training ends. The inner optimizer runs as it is, on :math:`z`: it gets :math:`z`
+    for its parameters, which its weight decay shrinks, and gradients at :math:`y`.
 
     - Numbers for ``b1`` are generalized primal averaging (GPA): its
       :math:`\mu_x` is ``b1`` and its :math:`\mu_y` is ``1 - observation``.
@@ -111,8 +111,8 @@ def average_remotely(
 
     References:
       Defazio et al, `Smoothing DiLoCo with Primal Averaging
-      <https://arxiv.org/abs/2512.17131>`_, 2025; Defazio et al, `The Road Less Scheduled
-      <https://arxiv.org/abs/2405.15682>`_, 2024; the weights from Shamir and Zhang,
+      <https://arxiv.org/abs/2512.17131>`_, 2025; Defazio et al, `The Road Less
+      Scheduled <https://arxiv.org/abs/2405.15682>`_, 2024; the weights from Shamir and Zhang,
       `Stochastic Gradient Descent for Non-smooth Optimization
       <https://arxiv.org/abs/1212.1824>`_, 2013.
     """

@@ -1,5 +1,6 @@
 """Orthogonalization by Newton and Schulz: the polar factor of every matrix."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -120,10 +121,9 @@ def orthogonalize(
         check_real("updates", updates)
         options = dict(rounds=rounds, scale=scale, eps=float(eps), dtype=dtype)
         made = jax.tree.map(
-            lambda axes, update: _orthogonal(update, axes=axes, **options),
-            _every_axes(matrix_axes, updates),
+            lambda update, named: _orthogonal(update, axes=named.axes, **options),
             updates,
-            is_leaf=_is_axes,
+            _every_axes(matrix_axes, updates),
         )
         return cast_updates(made, params, updates), state
 
@@ -148,6 +148,13 @@ def _is_axes(node: Any) -> bool:
     return node is None or isinstance(node, MatrixAxes)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Named:
+    """The axes of one array, as a leaf of a tree."""
+
+    axes: Any
+
+
 def _every_axes(matrix_axes: Any, updates: optax.Updates) -> Any:
     """A tree as the updates, of non-negative axes; refuses what is no matrix."""
     chosen = matrix_axes
@@ -155,7 +162,7 @@ def _every_axes(matrix_axes: Any, updates: optax.Updates) -> Any:
         chosen = chosen(updates)
     try:
         spread = jax.tree.map(
-            lambda axes, part: jax.tree.map(lambda _: axes, part),
+            lambda axes, part: jax.tree.map(lambda _: _Named(axes), part),
             chosen,
             updates,
             is_leaf=_is_axes,
@@ -167,7 +174,7 @@ def _every_axes(matrix_axes: Any, updates: optax.Updates) -> Any:
             "MatrixAxes or None."
         ) from error
 
-    def resolved(path, axes, update):
+    def resolved(path, update, named):
         name = jax.tree_util.keystr(path)
         if varying := varying_axes(update):
             raise ValueError(
@@ -175,9 +182,9 @@ def _every_axes(matrix_axes: Any, updates: optax.Updates) -> Any:
                 f"varies along {tuple(sorted(varying))} inside shard_map; sum gradients "
                 "over these axes first, or call update outside of shard_map."
             )
-        return _resolved(name, axes, update.shape)
+        return _Named(_resolved(name, named.axes, update.shape))
 
-    return jax.tree_util.tree_map_with_path(resolved, spread, updates, is_leaf=_is_axes)
+    return jax.tree_util.tree_map_with_path(resolved, updates, spread)
 
 
 def _resolved(path: str, axes: Any, shape: tuple[int, ...]) -> MatrixAxes:
@@ -207,7 +214,9 @@ def _resolved(path: str, axes: Any, shape: tuple[int, ...]) -> MatrixAxes:
     return MatrixAxes(*sides)
 
 
-@functools.partial(per_leaf, static_argnames=("axes", "rounds", "scale", "eps", "dtype"))
+@functools.partial(
+    per_leaf, static_argnames=("axes", "rounds", "scale", "eps", "dtype")
+)
 def _orthogonal(update, *, axes, rounds, scale, eps, dtype):
     """One array, in float32 at least."""
     wide = compute_dtype(update)
@@ -263,6 +272,6 @@ def _off_explicit_mesh(function, x):
         return jax.sharding.auto_axes(function, out_sharding=sharding)(x)
     from jax.experimental.shard import auto_axes  # Of JAX 0.6.
 
-    return auto_axes(function, axes=sharding.mesh.explicit_axes, out_shardings=sharding)(
-        x
-    )
+    return auto_axes(
+        function, axes=sharding.mesh.explicit_axes, out_shardings=sharding
+    )(x)

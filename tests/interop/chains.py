@@ -32,7 +32,8 @@ def averaged_sgd(
     observation: optax.ScalarOrSchedule = 0.3,
 ) -> optax.GradientTransformationExtraArgs:
     """SGD, averaged remotely: generalized primal averaging."""
-    return arsg_optax.average_remotely(optax.sgd(learning_rate), b1, observation)
+    sgd = arsg_optax.rsg(learning_rate, b1=0.0, observation=0.0)
+    return arsg_optax.average_remotely(sgd, b1, observation)
 
 
 def sphered_arsg(

@@ -100,7 +100,7 @@ def test_iterate_is_that_of_plain_arrays(name):
     assert_close(jax.tree.leaves(got), jax.tree.leaves(expected), rounding)
 
 
-@rows("nnx")
+@rows("metrics")
 def test_metrics_before_and_after_an_update(row):
     model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, row.make(), wrt=nnx.Param)
