@@ -112,8 +112,8 @@ def average_remotely(
     References:
       Defazio et al, `Smoothing DiLoCo with Primal Averaging
       <https://arxiv.org/abs/2512.17131>`_, 2025; Defazio et al, `The Road Less
-      Scheduled <https://arxiv.org/abs/2405.15682>`_, 2024; the weights from Shamir and Zhang,
-      `Stochastic Gradient Descent for Non-smooth Optimization
+      Scheduled <https://arxiv.org/abs/2405.15682>`_, 2024; the weights from Shamir and
+      Zhang, `Stochastic Gradient Descent for Non-smooth Optimization
       <https://arxiv.org/abs/1212.1824>`_, 2013.
     """
     check("b1", b1)

@@ -61,8 +61,8 @@ def orthogonalize(
     direction: the concise form has no iterate then, the exact form stores one more
     array. :func:`arsg_optax.orsg` is the whole optimizer.
 
-    An explicit mesh is left for this computation, and its shardings are restored. Inside
-    ``shard_map`` a matrix must be whole on each device.
+    An explicit mesh is left for this computation, and its shardings are restored.
+    Inside ``shard_map`` a matrix must be whole on each device.
 
     Args:
       steps: iterations, at least 1; 5 are usual.
@@ -179,8 +179,8 @@ def _every_axes(matrix_axes: Any, updates: optax.Updates) -> Any:
         if varying := varying_axes(update):
             raise ValueError(
                 f"updates must be whole matrices on each device, got '{name}', which "
-                f"varies along {tuple(sorted(varying))} inside shard_map; sum gradients "
-                "over these axes first, or call update outside of shard_map."
+                f"varies along {tuple(sorted(varying))} inside shard_map; sum "
+                "gradients over these axes first, or call update outside of shard_map."
             )
         return _Named(_resolved(name, named.axes, update.shape))
 
@@ -208,8 +208,8 @@ def _resolved(path: str, axes: Any, shape: tuple[int, ...]) -> MatrixAxes:
     sides = [tuple(axis % max(len(shape), 1) for axis in side) for side in sides]
     if not inside or not all(sides) or len(set(sum(sides, ()))) < len(named):
         raise ValueError(
-            f"matrix_axes must name different axes of '{path}', whose shape is {shape}, "
-            f"got {axes}; give input and output at least one axis each."
+            f"matrix_axes must name different axes of '{path}', whose shape is "
+            f"{shape}, got {axes}; give input and output at least one axis each."
         )
     return MatrixAxes(*sides)
 
