@@ -25,11 +25,13 @@ class Source(NamedTuple):
         name: its directory among the data sets, with the parquet files in it.
         hub_name: its repository on the Hub.
         folder: with a slash at its end, the set's folder there, of several sets.
+        form: of the decoded arrays, where a set is decoded in more ways than one.
     """
 
     name: str
     hub_name: str
     folder: str = ""
+    form: str = ""
 
 
 def load_images(
@@ -83,7 +85,8 @@ def load_arrays(
         DataError: if there is no such set, or `decode` raises anything.
     """
     directory = _local_directory(source, data_dir)
-    cached = cache_dir() / f"{source.name}-{_fingerprint(directory, source)}.cache"
+    name = f"{source.name}{source.form}-{_fingerprint(directory, source)}.cache"
+    cached = cache_dir() / name
     arrays = _read_cache(cached)
     if arrays is not None:
         return arrays

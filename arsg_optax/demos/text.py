@@ -13,7 +13,7 @@ from arsg_optax.demos.parquet import read_split
 
 END_OF_LINE = "<eos>"
 
-_WIKITEXT2 = Source("wikitext-2", "Salesforce/wikitext", "wikitext-2-v1/")
+WIKITEXT2 = Source("wikitext-2", "Salesforce/wikitext", "wikitext-2-v1/")
 _SPLITS = ("train", "validation", "test")
 # File and tokens with <eos> of each split.
 _PTB_FILES = {
@@ -56,7 +56,7 @@ def load_wikitext2(data_dir: Path | None = None) -> TextSet:
         DataError: if the text is neither in a directory nor on the Hub, or a file is
             damaged.
     """
-    arrays = load_arrays(_WIKITEXT2, data_dir, _decode_wikitext2)
+    arrays = load_arrays(WIKITEXT2, data_dir, _decode_wikitext2)
     parts = (arrays[split] for split in _SPLITS)
     return TextSet(*parts, vocabulary=tuple(arrays["vocabulary"].tolist()))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arsg_optax.demos import hub, text
+from arsg_optax.demos.byte_text import load_wikitext2_bytes
 from arsg_optax.demos.errors import DataError
 from arsg_optax.demos.text import (
     batchify,
@@ -132,6 +133,8 @@ def test_wikitext2_is_complete():
     assert start == (
         "<eos> = Valkyria Chronicles III = <eos> <eos> Senjō no Valkyria 3"
     )
+    as_bytes = load_wikitext2_bytes()
+    assert [part.size for part in as_bytes[:2]] == [10_797_148, 1_121_681]
 
 
 @pytest.fixture(scope="module")

@@ -139,13 +139,14 @@ def _described(kind: type, arguments: Sequence[str]) -> str | None:
     named = [value for name, value in pairwise(tokens) if name == "--task"]
     if named and named[-1] in TASKS:
         task = TASKS[named[-1]]
-        lines.append(
-            f"{task.name}: {task.summary}. Its protocol: {task.epochs} epochs, batch "
-            f"size {task.batch_size}, learning rate {task.schedule}."
-        )
+        lines.append(f"{task.name}: {task.summary}; learning rate {task.schedule}.")
         for preset, settings in task.presets.items():
             rates = ", ".join(f"{n} {s.learning_rate:.3g}" for n, s in settings.items())
-            lines.append(f"Step sizes of the preset {preset}: {rates}.")
+            found = task.varied(preset)
+            lines.append(
+                f"Its preset {preset}: {found.epochs} epochs, batch size "
+                f"{found.batch_size}; step sizes {rates}."
+            )
     return "\n\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from arsg_optax.demos.commands.shared import (
 )
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.report.progress import StepProgress
-from arsg_optax.demos.report.summary import format_loss, method_of
+from arsg_optax.demos.report.summary import method_of, unit_of
 from arsg_optax.demos.tasks.callbacks import Log, TensorBoard
 from arsg_optax.demos.tasks.configuration import RunConfig, read_config
 from arsg_optax.demos.tasks.material import load
@@ -153,11 +153,12 @@ def _summary(record: RunRecord) -> list[str]:
     if not record.epochs:
         return []
     last, points = record.epochs[-1], method_of(record).points
+    unit = unit_of(record)
 
     def line(point: str, train: float, test: float, accuracy: float) -> str:
         return (
-            f"at {point}: train loss {format_loss(train)}, test loss "
-            f"{format_loss(test)}, test accuracy {100 * accuracy:.2f} %"
+            f"at {point}: train loss {unit.show(train)}, test loss "
+            f"{unit.show(test)} {unit.name}, test accuracy {100 * accuracy:.2f} %"
         )
 
     y = last.whole_train_loss_y, last.test_loss_y, last.test_accuracy_y

@@ -9,6 +9,8 @@ from arsg_optax.demos.models.normalized_mlp import NormalizedMLP
 from arsg_optax.demos.models.resnet import ResNet18, ResNet50
 from arsg_optax.demos.models.resnet_cifar import ResNetCifar
 from arsg_optax.demos.models.shufflenet_v2 import ShuffleNetV2
+from arsg_optax.demos.models.transformer import Transformer
+from arsg_optax.demos.models.vit import ViT
 
 __all__ = [
     "MLP",
@@ -21,4 +23,6 @@ __all__ = [
     "ResNet50",
     "ResNetCifar",
     "ShuffleNetV2",
+    "Transformer",
+    "ViT",
 ]

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.Image import Dither
 
 from arsg_optax.demos.report.styles import legend_below, style_of
-from arsg_optax.demos.report.summary import method_of, ranked
+from arsg_optax.demos.report.summary import method_of, ranked, unit_of
 from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
 
 _DPI = 110
@@ -103,10 +103,12 @@ def draw_records(records: Sequence[RunRecord]) -> bytes:
             if any(epoch.is_finite() for epoch in each.epochs)
         ]
 
-    config, nats = records[0].config, "mean cross entropy (nats)"
+    config, unit = records[0].config, unit_of(records[0])
+    name, factor = f"mean cross entropy ({unit.name})", unit.factor
+    training = curves("whole_train_loss", factor)
     panels = (
-        Panel("Loss over the training set", nats, curves("whole_train_loss")),
-        Panel("Test loss", nats, curves("test_loss")),
+        Panel("Loss over the training set", name, training),
+        Panel("Test loss", name, curves("test_loss", factor)),
         Panel("Test accuracy", "%", curves("test_accuracy", 100.0), rises=True),
     )
     title = (

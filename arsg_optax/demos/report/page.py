@@ -17,6 +17,7 @@ from arsg_optax.demos.report.summary import (
     method_of,
     ranked,
     summarize,
+    unit_of,
 )
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.demos.training.versions import versions
@@ -25,9 +26,9 @@ _EXPLANATION = """
 <p class="note">y: the parameters that the training loop holds, where gradients are
 taken. x: the optimizer's own evaluation point, that is the iterate of the remote
 observation optimizers, the average of schedule-free, the slow weights of lookahead
-(ranger); "y = x" where it has none. Losses are mean cross entropies in nats, over the
-training set (its first part, if it is large) or the test set, after an epoch; best is
-the best of all epochs.
+(ranger); "y = x" where it has none. Losses are mean cross entropies in {unit}, over
+the training set (a part, if it is large) or the test set, after an epoch; best is the
+best of all epochs.
 Seconds are training and evaluation on this machine, without compilation.</p>
 """
 
@@ -56,12 +57,12 @@ def render_html(records: Sequence[RunRecord], curves: bytes, command: str) -> st
         f"""<h1>{escape(title)}</h1>
 <p>{escape(task.summary)}. {task.epochs} epochs, batch size
 {task.batch_size}, seed {config.seed}: the same initial weights and the same order
-of images for every optimizer.</p>
+of examples for every optimizer.</p>
 {stopped}
 <h2>Results</h2>
 <div class="wide">{_results_table(lines, ours)}</div>
 <p class="note">{escape(note)}</p>
-{_EXPLANATION}
+{_EXPLANATION.format(unit=unit_of(records[0]).name)}
 <h2>Curves</h2>
 <img alt="Losses and test accuracy of each optimizer against steps"
 src="data:image/png;base64,{image}">

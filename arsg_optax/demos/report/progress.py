@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from arsg_optax.demos.report.summary import describe, format_loss
+from arsg_optax.demos.report.summary import Unit, describe, unit_of
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from arsg_optax.demos.training.trainer import Trainer
@@ -98,6 +98,11 @@ class StepProgress(BarProgress):
 
     def __init__(self, console: Console):
         super().__init__(console, "steps", None, "compiling")
+        self._unit = Unit()
+
+    def started(self, record: RunRecord) -> None:
+        """Notes in which unit losses are shown."""
+        self._unit = unit_of(record)
 
     def compiled(self, record: RunRecord, total: int) -> None:
         """Prints the time, and sets the bar's length."""
@@ -108,7 +113,7 @@ class StepProgress(BarProgress):
     def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
         """Moves the bar."""
         speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{1 / rate:.2f} s/step"
-        text = f"epoch {trainer.epoch}: loss {format_loss(loss)}"
+        text = f"epoch {trainer.epoch}: loss {self._unit.show(loss)}"
         self._progress.update(
             self._bar, completed=trainer.total_steps, description=text, rate=speed
         )
@@ -125,7 +130,7 @@ class StepProgress(BarProgress):
         """Prints the epoch's line."""
         self.note(
             f"epoch {len(record.epochs)}: mean minibatch loss "
-            f"{format_loss(epoch.train_loss)}, {describe(record, epoch)} "
+            f"{self._unit.show(epoch.train_loss)}, {describe(record, epoch)} "
             f"({record.seconds:.1f} s)"
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from arsg_optax.demos.tasks import TASKS
 from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
 from arsg_optax.demos.training.optimizers import OPTIMIZERS, Optimizer
 
@@ -65,6 +66,30 @@ class Line(NamedTuple):
     steps: str = ""
     seconds: str = ""
     status: str = ""
+
+
+class Unit(NamedTuple):
+    """In which losses are shown.
+
+    Attributes:
+        name: of it.
+        factor: from nats.
+    """
+
+    name: str = "nats"
+    factor: float = 1.0
+
+    def show(self, loss: float) -> str:
+        """A loss in nats, in at most seven characters."""
+        return format_loss(self.factor * loss)
+
+
+def unit_of(record: RunRecord) -> Unit:
+    """Bits, if the run's task shows its losses in them."""
+    task = TASKS.get(record.config.task)
+    if task is not None and task.bits:
+        return Unit("bits a byte", 1 / math.log(2))
+    return Unit()
 
 
 def method_of(record: RunRecord) -> Optimizer:
@@ -160,9 +185,10 @@ def summarize(records: Sequence[RunRecord]) -> tuple[list[Line], str]:
     lines = [line for record in ranked(records) for line in _lines(record, goal)]
     if goal is None:
         return lines, "No optimizer finished, so there is no loss to reach."
+    unit = unit_of(records[0])
     return lines, (
         "Ranked by the test loss at x after the last epoch. Target: that loss falls to "
-        f"{format_loss(goal)}, which three quarters of the optimizers reach; "
+        f"{unit.show(goal)} {unit.name}, which three quarters of the optimizers reach; "
         f"'{NEVER}' if never."
     )
 
@@ -193,10 +219,10 @@ def _numbers(record: RunRecord, point: str) -> dict[str, str]:
     finite = [epoch for epoch in record.epochs if epoch.is_finite()]
     if not finite:
         return {}
-    found = {}
+    found, show_loss = {}, unit_of(record).show
     for name, column, best, show in (
-        ("train", "whole_train_loss", min, format_loss),
-        ("test", "test_loss", min, format_loss),
+        ("train", "whole_train_loss", min, show_loss),
+        ("test", "test_loss", min, show_loss),
         ("accuracy", "test_accuracy", max, _percent),
     ):
         values = [getattr(epoch, f"{column}_{point}") for epoch in finite]
@@ -218,11 +244,15 @@ def _percent(value: float) -> str:
 
 def describe(record: RunRecord, epoch: Epoch) -> str:
     """An epoch's scores in a few words, at both points where there are two."""
-    points = method_of(record).points
-    at_y = f"train loss {format_loss(epoch.whole_train_loss_y)}, test accuracy "
-    at_y += f"{_percent(epoch.test_accuracy_y)} %"
+    points, unit = method_of(record).points, unit_of(record)
+    at_y = f"train loss {unit.show(epoch.whole_train_loss_y)}, test "
+    at_x = f"{unit.show(epoch.whole_train_loss_x)}, "
+    if unit == Unit():
+        at_y += f"accuracy {_percent(epoch.test_accuracy_y)} %"
+        at_x += f"{_percent(epoch.test_accuracy_x)} %"
+    else:
+        at_y += f"loss {unit.show(epoch.test_loss_y)} {unit.name}"
+        at_x += f"{unit.show(epoch.test_loss_x)} {unit.name}"
     if points.own_point is None:
         return at_y
-    at_x = f"{format_loss(epoch.whole_train_loss_x)}, "
-    at_x += f"{_percent(epoch.test_accuracy_x)} %"
     return f"{at_y} at y; {at_x} at x, the {points.name}"

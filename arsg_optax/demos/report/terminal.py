@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arsg_optax.demos.report.summary import HEADINGS, WORDS, Line, summarize
+from arsg_optax.demos.report.summary import HEADINGS, WORDS, Line, summarize, unit_of
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.tuning import LearningRateSearch
 
@@ -40,9 +40,9 @@ def print_table(console: Console, title: str, records: Sequence[RunRecord]) -> N
     console.print(Text(note, style="dim"))
     console.print(
         Text(
-            "y: the held parameters; x: the optimizer's own evaluation point. Losses "
-            "over the training set (its first part, if it is large) or the test set, "
-            "after the last epoch and at best.",
+            "y: the held parameters; x: the optimizer's own evaluation point. Losses, "
+            f"in {unit_of(records[0]).name}, over the training set (a part, if it is "
+            "large) or the test set, after the last epoch and at best.",
             style="dim",
         )
     )

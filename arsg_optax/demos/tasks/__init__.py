@@ -18,6 +18,11 @@ from arsg_optax.demos.tasks.namsg_paper import (
 from arsg_optax.demos.tasks.settings import AtEpoch, Ramp, Settings
 from arsg_optax.demos.tasks.small import DIGITS_MLP, MNIST_LOGREG
 from arsg_optax.demos.tasks.task import Setup, Task
+from arsg_optax.demos.tasks.transformers import (
+    CIFAR10_VIT,
+    PYTHON_TRANSFORMER,
+    WIKITEXT2_TRANSFORMER,
+)
 
 __all__ = ["TASKS", "AtEpoch", "Ramp", "Settings", "Setup", "Task", "find_task"]
 
@@ -35,6 +40,9 @@ TASKS: Mapping[str, Task] = {
         NAMSG_CIFAR10,
         *ADAREM_IMAGENET,
         PTB_LSTM,
+        PYTHON_TRANSFORMER,
+        WIKITEXT2_TRANSFORMER,
+        CIFAR10_VIT,
     )
 }
 

@@ -63,8 +63,9 @@ class TaskConfig:
 
     Attributes:
         task: What to train, by name.
-        preset: The protocol's settings: fast (eps 1e-8) or fine (eps 1e-3, larger
-            steps), where the task has both (None: the task's first).
+        preset: The protocol to follow, by name: what each optimizer is given, and for
+            transformers the network, its batch size and its length (None: the task's
+            first).
         epochs: Passes over the training set (None: the protocol's). The epochs at
             which the protocol decays or boosts stretch or shrink with it.
         batch_size: Examples a step (None: the protocol's); for text, rows.
@@ -114,7 +115,8 @@ class TaskConfig:
 
     def chosen_task(self) -> Task:
         """The task, with its length, batch size, schedule and decay."""
-        task = find_task(self.task).resized(self.epochs, self.batch_size)
+        task = find_task(self.task).varied(self.preset)
+        task = task.resized(self.epochs, self.batch_size)
         schedule = _SCHEDULES.get(self.schedule, task.schedule)
         return replace(
             task,
@@ -218,17 +220,24 @@ class RunConfig(TaskConfig):
         return Settings(float(rate), options)
 
     def resolved(self) -> Self:
-        """The same run with nothing left to the task's presets and defaults."""
+        """The same run with nothing left to the task's presets and defaults.
+
+        The name of a preset stays if it changes more than settings.
+        """
         task, settings = self.chosen_task(), self.chosen_settings()
         return replace(
             self,
-            preset=NO_PRESET,
+            preset=self.kept_preset(),
             epochs=task.epochs,
             batch_size=task.batch_size,
             learning_rate=settings.learning_rate,
             weight_decay=None,
             options=settings.options,
         )
+
+    def kept_preset(self) -> str:
+        """The preset that a record must name: one of another network, or none."""
+        return find_task(self.task).variant(self.preset) or NO_PRESET
 
     @property
     def settings(self) -> Settings:
@@ -248,6 +257,8 @@ class RunConfig(TaskConfig):
             if name in _IN_EVERY_KEY
             or (name not in _IN_NO_KEY and value != defaults[name])
         }
+        if plain["preset"] != NO_PRESET:
+            held["preset"] = plain["preset"]
         # Of the first records, which once could be of generated data.
         held["generated"] = False
         text = json.dumps([_PROTOCOL, held], sort_keys=True, allow_nan=False)

@@ -1,18 +1,21 @@
-"""The kinds of data: images on the device, text, and images from a stream."""
+"""The kinds of data that stay on the device: images, words and bytes."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from arsg_optax.demos.byte_text import ByteSet
 from arsg_optax.demos.data import Dataset, Scaling, Split
 from arsg_optax.demos.tasks.task import DTYPES, Setup, Task
 from arsg_optax.demos.text import TextSet, save_vocabulary
-from arsg_optax.demos.training.problems import ImageProblem, LanguageProblem
+from arsg_optax.demos.training.problems import ClassificationProblem, LanguageProblem
 from arsg_optax.demos.training.sources import (
     Augment,
+    byte_sources,
     image_sources,
     text_sources,
 )
@@ -62,7 +65,9 @@ class Images(NamedTuple):
             limit=self.evaluated,
         )
         return Setup(
-            ImageProblem(lambda rngs: task.make_model(rngs=rngs, dtype=DTYPES[dtype])),
+            ClassificationProblem(
+                lambda rngs: task.make_model(rngs=rngs, dtype=DTYPES[dtype])
+            ),
             sources,
         )
 
@@ -106,3 +111,38 @@ class Text(NamedTuple):
     def keep(self, data: TextSet, directory: Path) -> None:
         """The vocabulary: a network's outputs mean nothing without it."""
         save_vocabulary(directory / "vocabulary.txt", data.vocabulary)
+
+
+class Bytes(NamedTuple):
+    """A :class:`ByteSet`, which stays on the device.
+
+    Attributes:
+        length: bytes of a window.
+        steps: of what counts as an epoch.
+        evaluated: bytes of each part that are evaluated after an epoch, about.
+    """
+
+    length: int
+    steps: int
+    evaluated: int
+
+    def count(self, data: ByteSet) -> int:
+        """Windows that do not overlap; of the shorter part."""
+        return min(data.train.size, data.validation.size) // (self.length + 1)
+
+    def first(self, data: ByteSet, count: int) -> ByteSet:
+        """The first training bytes, and all for validation."""
+        return data._replace(train=data.train[:count])
+
+    def setup(self, task: Task, data: ByteSet, seed: int, dtype: str) -> Setup:
+        """Prediction of the next byte."""
+        del seed
+        make_model = partial(task.make_model, dtype=DTYPES[dtype])
+        limits = {"steps": self.steps, "limit": self.evaluated}
+        return Setup(
+            ClassificationProblem(lambda rngs: make_model(rngs=rngs)),
+            byte_sources(data, task.batch_size, self.length, **limits),
+        )
+
+    def keep(self, data: ByteSet, directory: Path) -> None:
+        """Nothing: the bytes are their own vocabulary."""

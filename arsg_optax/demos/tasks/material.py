@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from arsg_optax.demos.byte_text import ByteSet
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks import Setup, Task
@@ -30,6 +31,10 @@ class Material(NamedTuple):
         """The same for another seed, which decides the order of a stream."""
         setup = self.task.setup(self.data, config.seed, config.dtype)
         return self._replace(setup=setup)
+
+    def facts(self) -> dict[str, str]:
+        """What the numbers depend on that the configuration does not say."""
+        return self.data.facts() if isinstance(self.data, ByteSet) else {}
 
     def check(self, optimizer: Optimizer) -> None:
         """Raises `UsageError` if an optimizer is not meant for the network."""

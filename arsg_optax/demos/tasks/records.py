@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import write_atomically
-from arsg_optax.demos.tasks.configuration import NO_PRESET, RunConfig, decode, encode
+from arsg_optax.demos.tasks.configuration import RunConfig, decode, encode
 from arsg_optax.demos.training.evaluation import PointScores
 
 # Of the file. The first format, 1, had neither this number nor a checksum.
@@ -166,7 +166,8 @@ def _record(held: dict[str, Any]) -> RunRecord:
     trial = dict(held["trial"])
     if trial.pop("generated", False):
         raise ValueError("its data were generated")
-    config = replace(decode(trial), preset=NO_PRESET)
+    config = decode(trial)
+    config = replace(config, preset=config.kept_preset())
     epochs, outcome = _epochs(held["epochs"]), Outcome(held["outcome"])
     wanted = config.epochs or 0
     if len(epochs) > wanted or not (epochs or outcome == Outcome.INTERRUPTED):

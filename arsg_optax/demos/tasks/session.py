@@ -60,7 +60,8 @@ class Session:
         self._trainer = task.trainer(
             material.setup, optimizer, resolved.settings, seed=config.seed
         )
-        self._record = RunRecord(resolved, machine=machine(), trainer=self._trainer)
+        facts = {**machine(), **material.facts()}
+        self._record = RunRecord(resolved, machine=facts, trainer=self._trainer)
         self._total = task.epochs * self._trainer.steps_per_epoch
         if config.steps is not None:
             self._total = min(self._total, config.steps)

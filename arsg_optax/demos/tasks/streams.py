@@ -12,7 +12,7 @@ from arsg_optax.demos.imagenet import (
     training_batches,
 )
 from arsg_optax.demos.tasks.task import DTYPES, Setup, Task
-from arsg_optax.demos.training.problems import ImageProblem
+from arsg_optax.demos.training.problems import ClassificationProblem
 from arsg_optax.demos.training.sources import EvaluationSet, Sources, StreamSource
 
 
@@ -76,7 +76,7 @@ class StreamedImages(NamedTuple):
             evaluation(data.train, self.evaluated),
             evaluation(data.validation, None),
         )
-        return Setup(ImageProblem(make_model), sources)
+        return Setup(ClassificationProblem(make_model), sources)
 
     def keep(self, data: ImageFolders, directory: Path) -> None:
         """The classes' names, a line each."""

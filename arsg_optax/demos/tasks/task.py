@@ -60,12 +60,17 @@ class Task:
         epochs: passes over the training set; the incomplete last batch is dropped.
         presets: settings for each optimizer that applies, by its name, by the name
             of the preset. The first preset is the default.
+        variants: attributes of the task that a preset changes, by the preset's name:
+            the network, the batch size, the length.
         schedule: of the step size, for every optimizer.
         clip: largest global norm of a gradient, None for no limit.
         accumulate: batches whose mean gradient makes an update.
         l2: coefficient of L2 decay, which is added to the gradient.
+        decayed: of parameters, the mask of an optimizer's own `weight_decay`; None for
+            all.
         searched: names of those whose step size :mod:`scripts.search` chose.
         protocol_epochs: epochs in which the settings' times count, 0 for `epochs`.
+        bits: whether losses are shown in bits, as those of bytes are, or in nats.
     """
 
     name: str
@@ -76,12 +81,15 @@ class Task:
     batch_size: int
     epochs: int
     presets: Mapping[str, Mapping[str, Settings]]
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     schedule: Schedule = field(default_factory=Constant)
     clip: float | None = None
     accumulate: int = 1
     l2: float = 0.0
+    decayed: Callable[[Any], Any] | None = None
     searched: tuple[str, ...] = ()
     protocol_epochs: int = 0
+    bits: bool = False
 
     @property
     def settings(self) -> Mapping[str, Settings]:
@@ -102,6 +110,15 @@ class Task:
                 f"{', '.join(self.presets)}; got {name!r}"
             )
         return self.presets[name]
+
+    def variant(self, name: str | None) -> str | None:
+        """The preset, if it changes more than settings: the one named or the first."""
+        name = next(iter(self.presets)) if name is None else name
+        return name if name in self.variants else None
+
+    def varied(self, name: str | None) -> "Task":
+        """The task with what a preset changes, None for the default."""
+        return replace(self, **self.variants.get(self.variant(name) or "", {}))
 
     def resized(self, epochs: int | None, batch_size: int | None) -> "Task":
         """The task with other epochs or batch size; None leaves them.
@@ -203,6 +220,8 @@ class Task:
         if self.l2:
             before.append(optax.add_decayed_weights(self.l2))
         keywords = settings.keywords(clock)
+        if self.decayed and "weight_decay" in keywords and optimizer.takes("mask"):
+            keywords["mask"] = self.decayed
         found = optimizer.behind(before, self.schedule.of(rate, clock), **keywords)
         if self.accumulate == 1:
             return found

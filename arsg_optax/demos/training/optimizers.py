@@ -92,16 +92,19 @@ class Optimizer:
 
     def check(self, options: Iterable[str]) -> None:
         """Raises `UsageError` if it has no keyword argument of a name."""
-        parameters = inspect.signature(self.make).parameters.values()
-        if any(each.kind is each.VAR_KEYWORD for each in parameters):
-            return
-        known = [each.name for each in parameters if each.name != "learning_rate"]
         for name in options:
-            if name not in known:
+            if not self.takes(name):
+                known = list(inspect.signature(self.make).parameters)[1:]
                 raise UsageError(
                     f"{self.name} has no hyper-parameter {name!r}; it has "
                     f"{', '.join(known)}"
                 )
+
+    def takes(self, name: str) -> bool:
+        """Whether it has a keyword argument of that name."""
+        first, *rest = inspect.signature(self.make).parameters.values()
+        del first  # the learning rate
+        return any(each.name == name or each.kind is each.VAR_KEYWORD for each in rest)
 
     def applies(self, params: Params) -> bool:
         """Whether the optimizer is meant for these parameters."""
@@ -144,6 +147,24 @@ def sgd(
     return optax.sgd(learning_rate, momentum=momentum)
 
 
+def schedule_free_adamw(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    mask: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """As `optax.contrib`'s, which cannot leave weights out of the decay."""
+    inner = optax.chain(
+        optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+    rate: Any = learning_rate
+    return optax.contrib.schedule_free(inner, rate, b1)
+
+
 def adarem_s(
     learning_rate: optax.ScalarOrSchedule, **options: Any
 ) -> optax.GradientTransformation:
@@ -172,7 +193,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         Optimizer("nadam", optax.nadam),
         Optimizer("amsgrad", optax.amsgrad),
         Optimizer("ranger", ranger, SLOW),
-        Optimizer("schedule_free_adamw", optax.contrib.schedule_free_adamw, AVERAGE),
+        Optimizer("schedule_free_adamw", schedule_free_adamw, AVERAGE),
         Optimizer("muon", optax.contrib.muon, needs_rank=2),
     )
 }

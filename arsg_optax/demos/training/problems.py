@@ -64,13 +64,14 @@ class Problem(Protocol):
         ...
 
 
-class ImageProblem:
-    """Classification of images by a network of :mod:`arsg_optax.demos.models`.
+class ClassificationProblem:
+    """Classification of images, or of the token after each of a text.
 
     Args:
-        make_model: makes the network from its source of random numbers. Called with
-            images, it gives class scores `[batch, classes]`; its state beside the
-            parameters is running statistics.
+        make_model: makes a network of :mod:`arsg_optax.demos.models` from its source of
+            random numbers. Called with images, it gives class scores
+            `[batch, classes]`; with tokens, `[batch, time, classes]`. Its state beside
+            the parameters is running statistics.
     """
 
     def __init__(self, make_model: Callable[[nnx.Rngs], nnx.Module]):
@@ -97,28 +98,28 @@ class ImageProblem:
         return model_state
 
     def forward(
-        self, params: Params, statistics: ModelState, images: jax.Array
+        self, params: Params, statistics: ModelState, inputs: jax.Array
     ) -> jax.Array:
-        """Class scores `[batch, classes]` in evaluation mode."""
-        return _merged(self._eval_graph, params, statistics)(images)
+        """Class scores in evaluation mode."""
+        return _merged(self._eval_graph, params, statistics)(inputs)
 
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, ModelState]:
-        """Mean cross entropy of `(images, labels)`, and the next statistics."""
+        """Mean cross entropy of `(inputs, labels)`, and the next statistics."""
         del key
-        images, labels = batch
+        inputs, labels = batch
         model = _merged(self._train_graph, params, model_state)
-        losses = cross_entropies(model(images), labels)
+        losses = cross_entropies(model(inputs), labels)
         _, _, statistics = nnx.split(model, nnx.Param, ...)
         return jnp.mean(losses), nnx.to_pure_dict(statistics)
 
     def totals(
         self, params: Params, model_state: ModelState, batch: Batch
     ) -> tuple[Totals, ModelState]:
-        """Sums over `(images, labels, weights)`; a weight of 0 leaves an image out."""
-        images, labels, weights = batch
-        logits = self.forward(params, model_state, images)
+        """Sums over `(inputs, labels, weights)`; a weight of 0 leaves a label out."""
+        inputs, labels, weights = batch
+        logits = self.forward(params, model_state, inputs)
         right = jnp.argmax(logits, axis=-1) == labels
         losses = cross_entropies(logits, labels)
         # Not `losses @ weights`: what is left out may be no number.
@@ -197,7 +198,7 @@ class LanguageProblem:
 
 
 def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Cross entropies `[n]`, float32, of class scores `[n, classes]`."""
+    """Cross entropies `[...]`, float32, of class scores `[..., classes]`."""
     return optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), labels
     )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arsg_optax.demos.byte_text import ByteSet, sample_windows
 from arsg_optax.demos.data import Dataset, Split
 from arsg_optax.demos.text import TextSet, batchify
 from arsg_optax.demos.training.problems import Batch
@@ -124,6 +125,31 @@ class TextSource:
         return window[:, :-1], window[:, 1:]
 
 
+class ByteSource:
+    """Windows at uniform places of a text, which stays on the device.
+
+    Args:
+        text: uint8 `[n]`.
+        batch_size: windows a step.
+        length: bytes of each.
+        steps: of what counts as an epoch, after which there is an evaluation.
+    """
+
+    def __init__(self, text: np.ndarray, batch_size: int, length: int, steps: int):
+        self.arrays = jnp.asarray(text)
+        self.steps_per_epoch = steps
+        self._batch_size, self._length = batch_size, length
+
+    def order(self, key: jax.Array) -> None:
+        """None: each step draws its places."""
+        del key
+
+    def batch(self, arrays: jax.Array, order: None, step: Any, key: jax.Array) -> Batch:
+        """Bytes and the bytes after each, int32 `[batch, length]`."""
+        del order, step
+        return sample_windows(key, arrays, self._batch_size, self._length)
+
+
 class StreamSource(NamedTuple):
     """Batches from the host.
 
@@ -193,6 +219,31 @@ def evaluation_text(tokens: np.ndarray, batch_size: int, length: int) -> Evaluat
     return EvaluationSet(tuple(batches), lambda tokens: tokens)
 
 
+def evaluation_windows(
+    text: np.ndarray, batch_size: int, length: int, limit: int
+) -> EvaluationSet:
+    """Windows that are evenly spread over a text, about `limit` bytes in whole batches.
+
+    Raises:
+        ValueError: if the text is shorter than one batch.
+    """
+    most = text.size // (length + 1)
+    count = min(max(1, limit // (batch_size * length)), most // batch_size)
+    if count < 1:
+        raise ValueError(
+            f"text must hold {batch_size} windows of {length + 1} bytes, got "
+            f"{text.size} bytes"
+        )
+    windows = batchify(text, count * batch_size)[:, : length + 1].astype(np.int32)
+    # A batch's windows come from all over the text, too.
+    batches = []
+    for first in range(count):
+        rows = jnp.asarray(windows[first::count])
+        weights = jnp.ones((batch_size, length), jnp.float32)
+        batches.append((rows[:, :-1], rows[:, 1:], weights))
+    return EvaluationSet(tuple(batches), lambda tokens: tokens)
+
+
 class Sources(NamedTuple):
     """All that a run reads.
 
@@ -236,4 +287,15 @@ def text_sources(
         TextSource(text.train, batch_size, length),
         evaluation_text(text.train[:limit], batch_size, length),
         evaluation_text(text.validation, batch_size, length),
+    )
+
+
+def byte_sources(
+    text: ByteSet, batch_size: int, length: int, *, steps: int, limit: int
+) -> Sources:
+    """Sources of a text of bytes; about `limit` bytes of each part are evaluated."""
+    return Sources(
+        ByteSource(text.train, batch_size, length, steps),
+        evaluation_windows(text.train, batch_size, length, limit),
+        evaluation_windows(text.validation, batch_size, length, limit),
     )

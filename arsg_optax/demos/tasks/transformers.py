@@ -1,0 +1,117 @@
+"""What people train today: transformers on bytes, a vision transformer on CIFAR-10.
+
+The protocol is the usual one: warm-up, cosine to zero, clipping by global norm, and
+decoupled decay of matrices.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from arsg_optax.demos.augmentation import augment_padded
+from arsg_optax.demos.byte_text import (
+    VOCABULARY,
+    load_python_bytes,
+    load_wikitext2_bytes,
+)
+from arsg_optax.demos.data import load_cifar10
+from arsg_optax.demos.models import Transformer, ViT
+from arsg_optax.demos.tasks.kinds import Bytes, Images
+from arsg_optax.demos.tasks.settings import Cosine, Settings, WarmUp
+from arsg_optax.demos.tasks.task import Task
+
+_DECAY = 0.1
+
+
+def _matrices(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
+
+
+def _settings(adaptive: float, muon: float) -> Mapping[str, Settings]:
+    """Step sizes that are usual for the size of a network; not searched."""
+    decayed = {"weight_decay": _DECAY}
+    return {
+        "arsg": Settings(adaptive, {"b1": 0.9, **decayed}),
+        "adamw": Settings(adaptive, {"b2": 0.99, **decayed}),
+        "muon": Settings(muon, {"adam_b2": 0.99, **decayed}),
+        "schedule_free_adamw": Settings(2 * adaptive, {"b2": 0.99, **decayed}),
+    }
+
+
+def _language(
+    width: int, depth: int, heads: int, *, batch_size: int, epochs: int, **kind: int
+) -> Mapping[str, Any]:
+    return {
+        "make_model": partial(Transformer, VOCABULARY, width, depth, heads),
+        "kind": Bytes(**kind),
+        "batch_size": batch_size,
+        "epochs": epochs,
+    }
+
+
+# 0.12, 0.9, 26 and 85 million parameters; with GPT-2's vocabulary of words the last has
+# its 124.
+_LANGUAGE: Mapping[str, Mapping[str, Any]] = {
+    "tiny": _language(
+        *(64, 2, 4), batch_size=16, epochs=5, length=64, steps=300, evaluated=2**16
+    ),
+    "small": _language(
+        *(128, 4, 4), batch_size=32, epochs=10, length=128, steps=300, evaluated=2**18
+    ),
+    "medium": _language(
+        *(512, 8, 8), batch_size=64, epochs=12, length=256, steps=305, evaluated=2**19
+    ),
+    "gpt2-small": _language(
+        *(768, 12, 12),
+        batch_size=64,
+        epochs=10,
+        length=1024,
+        steps=100,
+        evaluated=2**19,
+    ),
+}
+_VISION: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {"make_model": partial(ViT, 32, 8, 64, 2, 4), "epochs": 10},
+    "small": {"make_model": partial(ViT, 32, 4, 192, 6, 3), "epochs": 100},
+}
+
+PYTHON_TRANSFORMER = Task(
+    "python-transformer",
+    "the source of Python's standard library as bytes, decoder-only transformer",
+    load_python_bytes,
+    **_LANGUAGE["tiny"],
+    presets={
+        "tiny": _settings(3e-3, 2e-2),
+        "small": _settings(2e-3, 2e-2),
+        "medium": _settings(1e-3, 2e-2),
+        "gpt2-small": _settings(6e-4, 2e-2),
+    },
+    variants=_LANGUAGE,
+    schedule=WarmUp(0.05, Cosine()),
+    clip=1.0,
+    decayed=_matrices,
+    bits=True,
+)
+WIKITEXT2_TRANSFORMER = replace(
+    PYTHON_TRANSFORMER,
+    name="wikitext2-transformer",
+    summary="WikiText-2 as bytes, decoder-only transformer",
+    load=load_wikitext2_bytes,
+)
+CIFAR10_VIT = Task(
+    "cifar10-vit",
+    "CIFAR-10, vision transformer, random crops of padded images and flips",
+    load_cifar10,
+    kind=Images(augment_padded, evaluated=10_000),
+    batch_size=256,
+    **_VISION["tiny"],
+    presets={"tiny": _settings(2e-3, 2e-2), "small": _settings(1e-3, 2e-2)},
+    variants=_VISION,
+    schedule=WarmUp(0.05, Cosine()),
+    clip=1.0,
+    decayed=_matrices,
+)
