@@ -20,6 +20,8 @@ _FAMILY_STARTS = {
     "momentum_mean": 5e-2,
 }
 _FAMILIES = {
+    "orsg": "orthogonal",
+    "arsgw": "adaptive",
     "arsg": "long_momentum",
     "arsgb": "long_momentum",
     "rsg": "momentum_mean",
@@ -35,6 +37,7 @@ _FAMILIES = {
     "ranger": "adaptive",
     "schedule_free_adamw": "adaptive",
     "muon": "orthogonal",
+    "inner_muon": "orthogonal",
 }
 
 

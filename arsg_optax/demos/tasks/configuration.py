@@ -71,7 +71,8 @@ class TaskConfig:
         batch_size: Examples a step (None: the protocol's); for text, rows.
         schedule: Of the step size: the task's, constant, cosine or linear to zero, or
             wsd (constant for four fifths, then linear to zero).
-        warm_up: Share of the steps in which the step size grows linearly, 0 to 1.
+        warm_up: Share of the steps in which the step size grows linearly, 0 to 1 (0:
+            the task's).
         clip_norm: Largest global norm of a gradient (None: the task's).
         accumulate: Batches whose mean gradient makes an update.
         l2: Coefficient of L2 decay in the gradient (None: the task's).
@@ -117,10 +118,14 @@ class TaskConfig:
         """The task, with its length, batch size, schedule and decay."""
         task = find_task(self.task).varied(self.preset)
         task = task.resized(self.epochs, self.batch_size)
-        schedule = _SCHEDULES.get(self.schedule, task.schedule)
+        schedule, warm_up = task.schedule, self.warm_up
+        if isinstance(schedule, WarmUp):
+            # Another schedule begins with the task's warm-up, too.
+            schedule, warm_up = schedule.then, warm_up or schedule.share
+        schedule = _SCHEDULES.get(self.schedule, schedule)
         return replace(
             task,
-            schedule=WarmUp(self.warm_up, schedule) if self.warm_up else schedule,
+            schedule=WarmUp(warm_up, schedule) if warm_up else schedule,
             clip=task.clip if self.clip_norm is None else self.clip_norm,
             accumulate=self.accumulate,
             l2=task.l2 if self.l2 is None else self.l2,

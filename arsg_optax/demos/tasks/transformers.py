@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from arsg_optax import MatrixAxes, hidden_matrices
 from arsg_optax.demos.augmentation import augment_padded
 from arsg_optax.demos.byte_text import (
     VOCABULARY,
@@ -28,16 +28,25 @@ _DECAY = 0.1
 
 
 def _matrices(params: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
+    """The mask of the decay: what `orsg` orthogonalizes, no embedding and no head."""
+    found = hidden_matrices(params)
+    return jax.tree.map(
+        lambda axes: axes is not None,
+        found,
+        is_leaf=lambda node: node is None or isinstance(node, MatrixAxes),
+    )
 
 
 def _settings(adaptive: float, muon: float) -> Mapping[str, Settings]:
     """Step sizes that are usual for the size of a network; not searched."""
     decayed = {"weight_decay": _DECAY}
     return {
+        "orsg": Settings(muon, decayed),
+        "arsgw": Settings(adaptive, decayed),
         "arsg": Settings(adaptive, {"b1": 0.9, **decayed}),
         "adamw": Settings(adaptive, {"b2": 0.99, **decayed}),
         "muon": Settings(muon, {"adam_b2": 0.99, **decayed}),
+        "inner_muon": Settings(muon, decayed),
         "schedule_free_adamw": Settings(2 * adaptive, {"b2": 0.99, **decayed}),
     }
 

@@ -173,6 +173,39 @@ def adarem_s(
     return arsg_optax.adarem_s(learning_rate, **options)
 
 
+def inner_muon(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: float = 0.95,
+    b2: float = 0.99,
+    weight_decay: float = 0.0,
+    mask: Any = None,
+) -> optax.GradientTransformation:
+    """`optax.contrib.muon` on the matrices that `orsg` orthogonalizes, and no others.
+
+    What it leaves to Adam has the same step size, as in `orsg`.
+    """
+    return optax.contrib.muon(
+        learning_rate,
+        beta=b1,
+        adam_b2=b2,
+        weight_decay=weight_decay,
+        weight_decay_mask=mask,
+        muon_weight_dimension_numbers=_as_muon_names_them,
+    )
+
+
+def _as_muon_names_them(params: Params) -> Any:
+    def named(axes: Any) -> Any:
+        return optax.contrib.MuonDimensionNumbers(*axes) if axes else None
+
+    found = arsg_optax.hidden_matrices(params)
+    return jax.tree.map(
+        named,
+        found,
+        is_leaf=lambda x: x is None or isinstance(x, arsg_optax.MatrixAxes),
+    )
+
+
 def _convolutions(params: Params) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) == 4, params)
 
@@ -180,6 +213,8 @@ def _convolutions(params: Params) -> Any:
 OPTIMIZERS: Mapping[str, Optimizer] = {
     optimizer.name: optimizer
     for optimizer in (
+        Optimizer("orsg", arsg_optax.orsg, ITERATE, baseline=False, needs_rank=2),
+        Optimizer("arsgw", arsg_optax.arsgw, ITERATE, baseline=False),
         Optimizer("arsg", arsg_optax.arsg, ITERATE, baseline=False),
         Optimizer("arsgb", arsg_optax.arsgb, ITERATE, baseline=False),
         Optimizer("rsg", arsg_optax.rsg, ITERATE, baseline=False),
@@ -195,6 +230,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         Optimizer("ranger", ranger, SLOW),
         Optimizer("schedule_free_adamw", schedule_free_adamw, AVERAGE),
         Optimizer("muon", optax.contrib.muon, needs_rank=2),
+        Optimizer("inner_muon", inner_muon, needs_rank=2),
     )
 }
 

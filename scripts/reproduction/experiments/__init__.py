@@ -7,10 +7,11 @@ from scripts.reproduction.experiments.adarem_paper import ADAREM_PAPER
 from scripts.reproduction.experiments.arsg_paper import ARSG_PAPER
 from scripts.reproduction.experiments.entrants import Experiment
 from scripts.reproduction.experiments.namsg_paper import NAMSG_PAPER
+from scripts.reproduction.experiments.today import TODAY
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     experiment.name: experiment
-    for experiment in (*ARSG_PAPER, *NAMSG_PAPER, *ADAREM_PAPER)
+    for experiment in (*ARSG_PAPER, *NAMSG_PAPER, *ADAREM_PAPER, *TODAY)
 }
 
 

@@ -16,7 +16,13 @@ from optax.contrib import MuonDimensionNumbers
 
 import arsg_optax
 from arsg_optax.demos.errors import find_named
-from arsg_optax.demos.training.optimizers import OPTIMIZERS, Optimizer, Params, Points
+from arsg_optax.demos.training.optimizers import (
+    ITERATE,
+    OPTIMIZERS,
+    Optimizer,
+    Params,
+    Points,
+)
 
 _COLORS = 3  # Input channels of a convolution that sees pixels, at most.
 # Of the demo networks: the last layer, and the language model's two ends.
@@ -94,6 +100,28 @@ def muon(
     # Optax's own AdamW inside `muon` takes Nesterov's momentum with it.
     others = optax.adamw(rest, b1=0.9, b2=0.95, weight_decay=weight_decay)
     return optax.partition({True: hidden, False: others}, _is_hidden)
+
+
+def averaged_adamw(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: float = 0.1,
+    mask: Any = None,
+) -> optax.GradientTransformation:
+    """AdamW, averaged remotely."""
+    inner = optax.adamw(
+        learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=mask
+    )
+    return arsg_optax.average_remotely(inner)
+
+
+def averaged_orsg(
+    learning_rate: optax.ScalarOrSchedule, **options: Any
+) -> optax.GradientTransformation:
+    """ORSG, averaged remotely."""
+    return arsg_optax.average_remotely(arsg_optax.orsg(learning_rate, **options))
 
 
 def hidden_weights(params: Params) -> Any:
@@ -188,6 +216,9 @@ RECIPES: Mapping[str, Optimizer] = {
     for recipe in (
         Optimizer("ademamix", ademamix),
         Optimizer("prodigy", optax.contrib.prodigy),
+        Optimizer("nadamw", optax.nadamw),
+        Optimizer("averaged_adamw", averaged_adamw, ITERATE, baseline=False),
+        Optimizer("averaged_orsg", averaged_orsg, ITERATE, baseline=False),
         Optimizer("hidden_muon", muon, needs_rank=2),
         Optimizer("swnts1", swnts1, _SMOOTHED, baseline=False),
     )

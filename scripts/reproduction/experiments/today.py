@@ -1,0 +1,55 @@
+"""What people train today: a small transformer, AdamW, Muon and their rivals here."""
+
+from typing import Any
+
+from arsg_optax.demos.tasks.settings import Settings
+from scripts.reproduction.experiments.entrants import BUDGET, Entrant, Experiment, Size
+
+_ADAPTIVE = (0.0015, 0.003, 0.006, 0.012)
+_ORTHOGONAL = (0.01, 0.02, 0.04, 0.08)
+
+
+def _entrant(
+    label: str,
+    optimizer: str,
+    steps: tuple[float, ...],
+    schedule: str = "task",
+    **options: Any,
+) -> Entrant:
+    given = {"weight_decay": 0.1, **options}
+    settings = tuple(Settings(step, given) for step in steps)
+    return Entrant(label, optimizer, {}, {BUDGET: settings}, schedule)
+
+
+_ENTRANTS = (
+    _entrant("AdamW", "adamw", _ADAPTIVE, b2=0.99),
+    _entrant("NAdamW", "nadamw", _ADAPTIVE, b2=0.99),
+    _entrant(
+        "Schedule-free AdamW", "schedule_free_adamw", _ADAPTIVE, "constant", b2=0.99
+    ),
+    _entrant("Muon, all matrices", "muon", _ORTHOGONAL, adam_b2=0.99),
+    _entrant("Muon", "inner_muon", _ORTHOGONAL),
+    _entrant("ORSG", "orsg", _ORTHOGONAL),
+    _entrant("ARSGW", "arsgw", _ADAPTIVE),
+    _entrant("AdamW, averaged", "averaged_adamw", _ADAPTIVE, "constant"),
+    _entrant("ORSG, averaged", "averaged_orsg", _ORTHOGONAL, "constant"),
+)
+
+TODAY = (
+    Experiment(
+        "python-transformer",
+        "python-transformer",
+        "no paper: 1,500 steps of two layers of width 64 on bytes",
+        _ENTRANTS,
+        {
+            "full": Size(
+                "four step sizes each, chosen by training loss; three seeds",
+                3,
+                3,
+                searches=True,
+            )
+        },
+        "Training loss",
+        "Bits a byte",
+    ),
+)
