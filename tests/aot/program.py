@@ -71,6 +71,7 @@ def compile_update(
     optimizer: optax.GradientTransformationExtraArgs,
     devices: Iterable[Any],
     dtype: Any = jnp.float32,
+    explicit: bool = False,
 ) -> Program:
     """Compiles an update and its application; SHAPES are split over all devices.
 
@@ -78,9 +79,12 @@ def compile_update(
       optimizer: any optimizer that needs no extra arguments.
       devices: one or more devices, which may be descriptions of absent ones.
       dtype: of parameters and gradients.
+      explicit: whether the mesh's axis is explicit.
     """
     devices = list(devices)
-    mesh = jax.sharding.Mesh(devices, ("d",))
+    kinds = jax.sharding.AxisType
+    kind = kinds.Explicit if explicit else kinds.Auto
+    mesh = jax.sharding.Mesh(devices, ("d",), axis_types=(kind,))
 
     def placed(leaf, spec=()):
         sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
