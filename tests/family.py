@@ -1,4 +1,4 @@
-"""Each conversion of `hyperparams.averaging` and `.recent` beside its source method."""
+"""Conversions of averaging and of language models' methods beside their sources."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
