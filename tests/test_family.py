@@ -11,7 +11,7 @@ import pytest
 import arsg_optax
 from arsg_optax import hyperparams as hp
 from tests.family import CASES, STEPS, deviations, float_schedule, transcribed
-from tests.problems import deviation, problem, run
+from tests.problems import constant, deviation, problem, run
 from tests.reference import family as source
 
 
@@ -35,7 +35,7 @@ def test_mars_with_the_first_gradient_in_place_of_zero_differs_by_a_transient(x6
     gradients = np.random.default_rng(0).normal(size=(200, 5))
     b1, gamma = 0.9, 0.025
     paths = [
-        source.mars_approx(np.zeros(5), 1.0, b1, gamma, from_zero)
+        source.mars_approx(np.zeros(5), constant(1.0), b1, gamma, from_zero)
         for from_zero in (True, False)
     ]
     zero, first = ([next(path)[0]] for path in paths)

@@ -154,7 +154,7 @@ def from_dana(gamma2: Moving, gamma3: Moving, delta: Numeric) -> RSGParams:
 
 
 def from_mars_approx(
-    learning_rate: Numeric, b1: Numeric = 0.95, gamma: Numeric = 0.025
+    learning_rate: Moving, b1: Numeric = 0.95, gamma: Numeric = 0.025
 ) -> RSGParams:
     """RSG of MARS-approx (Yuan et al. 2024) without clipping: observation = gamma.
 
@@ -166,7 +166,7 @@ def from_mars_approx(
     Source: arXiv 2411.10438.
 
     Args:
-      learning_rate: in units of parameter / gradient, >= 0.
+      learning_rate: in units of parameter / gradient, >= 0, or a schedule.
       b1: momentum decay, dimensionless, in [0, 1).
       gamma: weight of the correction, dimensionless, in [0, 1).
 
