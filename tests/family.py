@@ -1,4 +1,4 @@
-"""Each conversion of `hyperparams.averaging` and `.recent` beside its source method."""
+"""Conversions of averaging and of language models' methods beside their sources."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -30,10 +30,13 @@ def _rsg(params: hp.RSGParams) -> optax.GradientTransformation:
     return rsg(**params._asdict())
 
 
-def _rising(values: tuple[float, float], steps: int) -> Callable[[Any], Any]:
+def _of(convert: Callable[..., hp.RSGParams], *arguments: Any) -> Callable[[], Any]:
+    return lambda: _rsg(convert(*arguments))
+
+
+def _linear(start: float, end: float) -> Callable[[Any], Any]:
     """Linear in the count, for schedules and for transcriptions."""
-    start, end = values
-    return lambda t: start + (end - start) * t / steps
+    return lambda t: start + (end - start) * t / STEPS
 
 
 def float_schedule(schedule: Callable[[Any], Any]) -> optax.Schedule:
@@ -74,7 +77,7 @@ def _decaying(t: Any) -> Any:
 
 
 def _adana() -> optax.GradientTransformation:
-    gamma = float_schedule(_rising((0.03, 0.0), STEPS))
+    gamma = float_schedule(_linear(0.03, 0.0))
     params = hp.from_adana(gamma, delta=8.0, kappa=0.85)
     rms = scale_by_adam_rms(log_time_momentum(8.0), 1e-3, debias=False)
 
@@ -112,43 +115,39 @@ def _muon() -> optax.GradientTransformation:
     )
 
 
+_FALLING = _linear(0.01, 0.0)
+_RISING = _linear(0.5, 8.0)
+_SLOWER = _linear(0.9, 0.999)
+_RATE, _ALPHA, _B3 = map(float_schedule, (_FALLING, _RISING, _SLOWER))
+
 CASES = {
     "gpa": Case(
-        lambda: _rsg(hp.from_gpa(0.3, 0.95, 0.7)),
-        source.gpa,
-        (constant(0.3), 0.95, 0.7),
-        True,
+        _of(hp.from_gpa, 0.3, 0.95, 0.7), source.gpa, (constant(0.3), 0.95, 0.7), True
     ),
     "gpa, as published": Case(
-        lambda: _rsg(hp.from_gpa(0.3)),
-        source.gpa,
-        (constant(0.3), 0.9967, 0.7),
-        True,
+        _of(hp.from_gpa, 0.3), source.gpa, (constant(0.3), 0.9967, 0.7), True
     ),
     "gpa, mu_x = 0": Case(
-        lambda: _rsg(hp.from_gpa(0.3, 0.0, 0.7)),
-        source.gpa,
-        (constant(0.3), 0.0, 0.7),
-        True,
+        _of(hp.from_gpa, 0.3, 0.0, 0.7), source.gpa, (constant(0.3), 0.0, 0.7), True
     ),
     "gpa, warm-up": Case(
         _gpa_of_a_schedule, source.gpa, (WARM_UP.__getitem__, 0.95, 0.7), True
     ),
     "schedule-free": Case(
-        lambda: _rsg(hp.from_schedule_free(0.3)),
+        _of(hp.from_schedule_free, 0.3),
         source.schedule_free,
         (constant(0.3), 0.9, 0.0, 2.0),
         True,
         lambda: _schedule_free(np.full(STEPS, 0.3)),
     ),
     "schedule-free, power 1": Case(
-        lambda: _rsg(hp.from_schedule_free(0.3, 0.8, 1.0)),
+        _of(hp.from_schedule_free, 0.3, 0.8, 1.0),
         source.schedule_free,
         (constant(0.3), 0.8, 1.0, 2.0),
         True,
     ),
     "schedule-free, power 2.5": Case(
-        lambda: _rsg(hp.from_schedule_free(0.3, 0.95, 2.5)),
+        _of(hp.from_schedule_free, 0.3, 0.95, 2.5),
         source.schedule_free,
         (constant(0.3), 0.95, 2.5, 0.0),
         True,
@@ -169,51 +168,40 @@ CASES = {
     "simplified ademamix": Case(
         lambda: _adam_rms(hp.from_simplified_ademamix(1e-3, 0.99, 20.0), 0.95),
         source.simplified_ademamix,
-        (1e-3, 0.99, 0.95, 20.0, 1e-3),
+        (constant(1e-3), 0.99, 0.95, constant(20.0), 1e-3),
         theirs=lambda: optax.contrib.simplified_ademamix(
             1e-3, 0.99, 0.95, 20.0, eps=1e-3
+        ),
+    ),
+    "simplified ademamix, schedules": Case(
+        lambda: _adam_rms(hp.from_simplified_ademamix(_RATE, 0.99, _ALPHA), 0.95),
+        source.simplified_ademamix,
+        (_FALLING, 0.99, 0.95, _RISING, 1e-3),
+        theirs=lambda: optax.contrib.simplified_ademamix(
+            _RATE, 0.99, 0.95, _ALPHA, eps=1e-3
         ),
     ),
     "ademamix without fast": Case(
         lambda: _adam_rms(hp.from_ademamix_without_fast(0.01, 0.99, 8.0), 0.999),
         source.ademamix_without_fast,
-        (0.01, 0.999, constant(0.99), constant(8.0), 1e-3),
+        (constant(0.01), 0.999, constant(0.99), constant(8.0), 1e-3),
         theirs=lambda: optax.contrib.ademamix(
             0.01, b1=0.0, b3=0.99, alpha=8.0, eps=1e-3
         ),
     ),
     "ademamix without fast, schedules": Case(
-        lambda: _adam_rms(
-            hp.from_ademamix_without_fast(
-                0.01,
-                float_schedule(_rising((0.9, 0.999), STEPS)),
-                float_schedule(_rising((0.5, 8.0), STEPS)),
-            ),
-            0.999,
-        ),
+        lambda: _adam_rms(hp.from_ademamix_without_fast(_RATE, _B3, _ALPHA), 0.999),
         source.ademamix_without_fast,
-        (
-            0.01,
-            0.999,
-            _rising((0.9, 0.999), STEPS),
-            _rising((0.5, 8.0), STEPS),
-            1e-3,
-        ),
-        theirs=lambda: optax.contrib.ademamix(
-            0.01,
-            b1=0.0,
-            b3=float_schedule(_rising((0.9, 0.999), STEPS)),
-            alpha=float_schedule(_rising((0.5, 8.0), STEPS)),
-            eps=1e-3,
-        ),
+        (_FALLING, 0.999, _SLOWER, _RISING, 1e-3),
+        theirs=lambda: optax.contrib.ademamix(_RATE, 0.0, 0.999, _B3, _ALPHA, eps=1e-3),
     ),
     "adana": Case(
         _adana,
         source.adana,
-        (_rising((1.0, 0.0), STEPS), 0.03, 8.0, 0.85, 4.0, 1e-3),
+        (_linear(1.0, 0.0), 0.03, 8.0, 0.85, 4.0, 1e-3),
     ),
     "dana": Case(
-        lambda: _rsg(hp.from_dana(0.1, 0.01, 6.0)),
+        _of(hp.from_dana, 0.1, 0.01, 6.0),
         source.dana,
         (constant(0.1), constant(0.01), 6.0),
     ),
@@ -225,9 +213,14 @@ CASES = {
         (constant(0.1), lambda t: 0.1 * (1 + t) ** -0.8, 6.0),
     ),
     "mars-approx": Case(
-        lambda: _rsg(hp.from_mars_approx(0.3, 0.95, 0.025)),
+        _of(hp.from_mars_approx, 0.3, 0.95, 0.025),
         source.mars_approx,
-        (0.3, 0.95, 0.025),
+        (constant(0.3), 0.95, 0.025),
+    ),
+    "mars-approx, falling rate": Case(
+        _of(hp.from_mars_approx, _RATE, 0.95, 0.025),
+        source.mars_approx,
+        (_FALLING, 0.95, 0.025),
     ),
     "lion": Case(
         _lion,
@@ -237,21 +230,17 @@ CASES = {
     ),
     "muon": Case(_muon, source.muon, (0.02, 0.95, MATRIX["w"])),
     "outer nesterov": Case(
-        lambda: _rsg(hp.from_outer_nesterov(0.1, 0.7, 0.9)),
+        _of(hp.from_outer_nesterov, 0.1, 0.7, 0.9),
         source.outer_nesterov,
         (0.1, 0.7, 0.9),
         theirs=lambda: optax.sgd(0.07, 0.9, nesterov=True),
     ),
     "ema-nesterov": Case(
-        lambda: _rsg(hp.from_ema_nesterov(0.3, 0.6, 0.95)),
-        source.ema_nesterov,
-        (0.3, 0.6, 0.95),
+        _of(hp.from_ema_nesterov, 0.3, 0.6, 0.95), source.ema_nesterov, (0.3, 0.6, 0.95)
     ),
-    "mass": Case(
-        lambda: _rsg(hp.from_mass(0.3, 0.05, 0.9)), source.mass, (0.3, 0.05, 0.9)
-    ),
+    "mass": Case(_of(hp.from_mass, 0.3, 0.05, 0.9), source.mass, (0.3, 0.05, 0.9)),
     "mass, no compensation": Case(
-        lambda: _rsg(hp.from_mass(0.3, 0.0, 0.9)), source.mass, (0.3, 0.0, 0.9), True
+        _of(hp.from_mass, 0.3, 0.0, 0.9), source.mass, (0.3, 0.0, 0.9), True
     ),
 }
 

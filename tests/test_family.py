@@ -11,7 +11,7 @@ import pytest
 import arsg_optax
 from arsg_optax import hyperparams as hp
 from tests.family import CASES, STEPS, deviations, float_schedule, transcribed
-from tests.problems import deviation, problem, run
+from tests.problems import constant, deviation, problem, run
 from tests.reference import family as source
 
 
@@ -35,7 +35,7 @@ def test_mars_with_the_first_gradient_in_place_of_zero_differs_by_a_transient(x6
     gradients = np.random.default_rng(0).normal(size=(200, 5))
     b1, gamma = 0.9, 0.025
     paths = [
-        source.mars_approx(np.zeros(5), 1.0, b1, gamma, from_zero)
+        source.mars_approx(np.zeros(5), constant(1.0), b1, gamma, from_zero)
         for from_zero in (True, False)
     ]
     zero, first = ([next(path)[0]] for path in paths)
@@ -152,10 +152,8 @@ def test_moving_values_in_float32_traced_and_injected(name):
     found = jax.jit(jax.vmap(updates))(rates)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
-    def injected(make):
-        return optax.inject_hyperparams(make, static_args=("exact",))
-
-    np.testing.assert_allclose(updates(0.3, injected), expected[1], 1e-4, 1e-6)
+    injected = updates(0.3, optax.inject_hyperparams)
+    np.testing.assert_allclose(injected, expected[1], 1e-4, 1e-6)
 
 
 def test_primal_averaging_stays_at_its_last_values():
@@ -196,6 +194,7 @@ def test_arrays_and_tracers_give_what_numbers_give(convert, first, second, x64):
         np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-15)
 
 
+INF = float("inf")
 ERRORS = [
     (hp.from_gpa, (0.1, 1.0, 0.7), "mu_x", 1.0),
     (hp.from_gpa, (0.1, 0.9, 0.0), "mu_y", 0.0),
@@ -205,6 +204,7 @@ ERRORS = [
     (hp.from_schedule_free, (0.1, 0.9, -1.0), "power", -1.0),
     (hp.from_primal_averaging, ([0.1], [1.0], 1.1), "b1", 1.1),
     (hp.from_primal_averaging, ([0.1, 0.0], [1.0, 0.5]), "learning_rates", 0.0),
+    (hp.from_primal_averaging, ([0.1, INF], [1.0, 0.5]), "learning_rates", INF),
     (hp.from_primal_averaging, ([0.1, 0.1], [1.0, 0.0]), "shares", 0.0),
     (hp.from_primal_averaging, ([0.1, 0.1], [1.0, 1.5]), "shares", 1.5),
     (hp.from_simplified_ademamix, (0.1, 1.0, 1.0), "b1", 1.0),
@@ -245,6 +245,12 @@ def test_primal_averaging_needs_one_share_per_update():
         ValueError, match=r"^learning_rates must have the shape.*\(2,\)"
     ):
         hp.from_primal_averaging([0.1, 0.1], [1.0])
+
+
+@pytest.mark.parametrize("convert", [hp.from_gpa, hp.from_schedule_free])
+def test_averages_of_a_scheduled_step_are_another_conversion(convert):
+    with pytest.raises(ValueError, match=r"^learning_rate must be a number, got <f"):
+        convert(lambda count: 0.1)
 
 
 def test_to_qhm_refuses_schedules():

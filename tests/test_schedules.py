@@ -114,7 +114,17 @@ def _chain(learning_rate, b1, observation):
     )
 
 
-CLIENTS = [arsg_optax.rsg, _chain, _arsg, _links, _namsg]
+def _adarem(learning_rate, b1, observation):
+    del observation
+    return arsg_optax.adarem(learning_rate, b1)
+
+
+def _arsgb(learning_rate, b1, observation):
+    inner = arsg_optax.arsg(learning_rate, b1, observation=observation)
+    return arsg_optax.observation_boost(inner, boost_at=10)
+
+
+CLIENTS = [arsg_optax.rsg, _chain, _arsg, _arsgb, _adarem, _links, _namsg]
 
 
 def _updates(optimizer, steps=30):

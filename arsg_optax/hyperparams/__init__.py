@@ -26,6 +26,7 @@ from arsg_optax.hyperparams.classical import (
     distance_from_observation,
     from_asgd,
     from_heavy_ball,
+    from_mass,
     from_nesterov,
     from_pid,
     from_qhm,
@@ -35,14 +36,13 @@ from arsg_optax.hyperparams.classical import (
     observation_from_distance,
     to_qhm,
 )
-from arsg_optax.hyperparams.recent import (
+from arsg_optax.hyperparams.language_models import (
     from_adana,
     from_ademamix_without_fast,
     from_dana,
     from_ema_nesterov,
     from_lion,
     from_mars_approx,
-    from_mass,
     from_muon_momentum,
     from_outer_nesterov,
     from_simplified_ademamix,

@@ -52,8 +52,8 @@ class QHMParams(NamedTuple):
     b1: Numeric
 
 
-def rsg_params(learning_rate: Numeric, b1: Numeric, observation: Numeric) -> RSGParams:
-    """Constants, whose ranges are checked."""
+def rsg_params(learning_rate: Moving, b1: Numeric, observation: Numeric) -> RSGParams:
+    """Checked hyper-parameters, constant but for the learning rate."""
     # Heavy ball in other coordinates is 0 up to rounding, and rsg refuses -1e-16.
     if is_number(observation) and -ROUNDING <= observation < 0:
         observation = 0.0

@@ -23,9 +23,10 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float
 from arsg_optax._validation import check_number
-from arsg_optax.hyperparams._params import STEP, Numeric, RSGParams, rsg_params
+from arsg_optax.hyperparams._params import INF, STEP, Numeric, RSGParams, rsg_params
 
 _BETWEEN = "0 takes gradients at the fast point, 1 at the average"
+_FAST = "for gradients at the fast point use from_primal_averaging(..., b1=0)"
 # Sums of powers are tabulated up to here; beyond, three terms of a series do.
 _TABLE = 64
 _SERIES = (1 / 12, -1 / 720, 1 / 30240)
@@ -36,11 +37,12 @@ def from_gpa(
 ) -> RSGParams:
     """RSG of generalized primal averaging (Defazio et al. 2025) around SGD.
 
-    learning_rate, b1 = mu_x, observation = 1 - mu_y. The iterate is GPA's x.
+    The conversion is learning_rate, b1 = mu_x, observation = 1 - mu_y, and RSG's
+    iterate is GPA's x. GPA around another optimizer, whose learning rate may move, is
 
-    GPA around another optimizer, whose learning rate may move, is
-    `observe_remotely(optax.chain(inner, optax.ema(mu_x, debias=False)), distance)` with
-    the distance (1 - mu_y) mu_x / (1 - mu_x). Source: arXiv 2512.17131.
+    `observe_remotely(optax.chain(inner, optax.ema(mu_x, debias=False)), distance)`
+
+    with the distance (1 - mu_y) mu_x / (1 - mu_x). Source: arXiv 2512.17131.
 
     Args:
       learning_rate: step size of z, in units of parameter / gradient, >= 0.
@@ -50,8 +52,9 @@ def from_gpa(
     Raises:
       ValueError: if a number is out of range.
     """
+    _check_constant(learning_rate)
     check_number("mu_x", mu_x, 0, "[)", 1, "1 - mu_x is the share of the newest point")
-    check_number("mu_y", mu_y, 0, "(]", 1, f"{_BETWEEN}; at 0 use mu_x=0 instead")
+    check_number("mu_y", mu_y, 0, "(]", 1, _FAST)
     return rsg_params(learning_rate, mu_x, 1 - mu_y)
 
 
@@ -60,11 +63,12 @@ def from_schedule_free(
 ) -> RSGParams:
     """RSG of schedule-free SGD (Defazio et al. 2024) without warm-up, exact form.
 
-    The average weights the fast point after update t (from 0) by (t + 1)^power. With
-    power = 0 the learning rate is halved after the first update, and with t updates so
-    far b1 = 1 - 2 / (t + 1) and the distance (1 - b1) t. `eval_params` returns
-    schedule-free's average. With a warm-up take `from_primal_averaging`; schedule-free
-    AdamW divides before it averages and is no RSG. Source: arXiv 2405.15682.
+    The point after update t, counted from 1, has the weight t^power in the average,
+    which is RSG's iterate. For power = 0, with t updates so far, the conversion is
+    learning_rate / 2 (at the first update learning_rate), the momentum decay
+    1 - 2 / (t + 1) (0), and the distance (1 - b1) t. For a warm-up use
+    `from_primal_averaging`. Schedule-free AdamW divides each gradient before it is
+    averaged and is not RSG. Source: arXiv 2405.15682.
 
     Args:
       learning_rate: step size of z, in units of parameter / gradient, >= 0.
@@ -74,6 +78,7 @@ def from_schedule_free(
     Raises:
       ValueError: if a number is out of range.
     """
+    _check_constant(learning_rate)
     check_number("learning_rate", learning_rate, *STEP)
     check_number("b1", b1, 0, "[]", 1, _BETWEEN)
     check_number("power", power, 0, "[]", 10, "0 weights all points alike")
@@ -102,12 +107,13 @@ def from_schedule_free(
 def from_primal_averaging(
     learning_rates: Any, shares: Any, b1: Numeric = 0.9
 ) -> RSGParams:
-    """RSG of an average with any weights, exact form: warm-up, schedules and the like.
+    """RSG of SGD and an average with any weights, exact form.
 
-    A share is what the newest fast point has in the average, its weight over the sum of
-    all so far: 1, 1/2, 1/3 for equal weights, 1 - mu_x for GPA. Schedule-free learning
-    weights by the square of the largest learning rate so far. After the last entry the
-    values stay as they are there.
+    It covers GPA and schedule-free learning with a warm-up or another schedule. A share
+    is the weight of the newest fast point in the average, divided by the sum of all
+    weights so far: 1, 1/2, 1/3 for equal weights, 1 - mu_x for GPA. Schedule-free
+    learning takes the square of the largest learning rate so far as a weight. Beyond
+    the last entry the schedules keep their last values.
 
     Args:
       learning_rates: step sizes of z, one per update, in units of parameter / gradient,
@@ -125,11 +131,10 @@ def from_primal_averaging(
             "learning_rates must have the shape (steps,) of shares, got "
             f"{rates.shape} and {c.shape}; give one number per update."
         )
-    low, least, most = map(float, (rates.min(), c.min(), c.max()))
-    check_number("learning_rates", low, 0, "()", np.inf, "leave out updates without")
-    remedy = "without a share the average stands still; leave out such updates"
-    check_number("shares", least, 0, "(]", 1, remedy)
-    check_number("shares", most, 0, "(]", 1, "a share is at most the whole")
+    remedy = "at 0 nothing moves; leave out such updates"
+    for rate, share in ((rates.min(), c.min()), (rates.max(), c.max())):
+        check_number("learning_rates", rate, 0, "()", INF, remedy)
+        check_number("shares", share, 0, "(]", 1, remedy)
     totals, total = np.empty_like(rates), 0.0
     for t, rate in enumerate(rates):
         total = total * (1 - c[t - 1]) + rate
@@ -141,6 +146,15 @@ def from_primal_averaging(
         distance=lambda count: (1 - as_scalar(b1)) * _table(distances)(count),
         exact=True,
     )
+
+
+def _check_constant(learning_rate: Any) -> None:
+    """Refuses a schedule, by which the momentum would have to weight its gradients."""
+    if callable(learning_rate):
+        raise ValueError(
+            f"learning_rate must be a number, got {learning_rate!r}; for a schedule "
+            "use from_primal_averaging with the learning rate of each update."
+        )
 
 
 def _table(values: np.ndarray) -> optax.Schedule:

@@ -154,6 +154,30 @@ def from_asgd(delta: Numeric, kappa: Numeric, xi: Numeric) -> RSGParams:
     return rsg_params(0.7 * delta * (1 + xi) / 1.7, b1, 1.7 / (0.7 * (1 + xi)))
 
 
+def from_mass(eta1: Numeric, eta2: Numeric, gamma: Numeric) -> RSGParams:
+    """RSG of MaSS (Liu & Belkin 2020), Nesterov with a compensation.
+
+    The method takes g at u: w_new = u - eta1 g, u_new = w_new + gamma (w_new - w) +
+    eta2 g. That is (eta1 - eta2) / (1 - gamma), b1 = gamma,
+    observation = eta1 (1 - gamma) / (eta1 - eta2). Its w is RSG's iterate where
+    eta2 = 0. Source: arXiv 1810.13395.
+
+    Args:
+      eta1: step size, in units of parameter / gradient, > 0.
+      eta2: compensation, in the same units, in [0, gamma eta1).
+      gamma: momentum decay, dimensionless, in (0, 1).
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
+    check_number("eta1", eta1, 0, "()", INF, "it is a step size")
+    check_number("gamma", gamma, 0, "()", 1, SGD)
+    remedy = f"observation = eta1 (1 - gamma) / (eta1 - eta2) must be below 1; {SGD}"
+    check_number("eta2", eta2, 0, "[)", gamma * eta1, remedy)
+    observation = eta1 * (1 - gamma) / (eta1 - eta2)
+    return rsg_params((eta1 - eta2) / (1 - gamma), gamma, observation)
+
+
 def from_synthesized_nesterov(
     learning_rate: Numeric, b1: Numeric, b2: Numeric
 ) -> RSGParams:

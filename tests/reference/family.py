@@ -48,7 +48,7 @@ def adam_rms(g: np.ndarray, v: np.ndarray, beta2: float, t: int, eps: float):
 
 
 def simplified_ademamix(
-    theta: np.ndarray, eta: float, b1: float, b2: float, alpha: float, eps: float
+    theta: np.ndarray, eta: Hyper, b1: float, b2: float, alpha: Hyper, eps: float
 ) -> Pairs:
     """Morwani et al. 2025, arXiv 2502.02431."""
     m = v = np.zeros_like(theta)
@@ -57,12 +57,12 @@ def simplified_ademamix(
         g = yield theta, theta
         m = b1 * m + g
         v, denominator = adam_rms(g, v, b2, t, eps)
-        theta = theta - eta * (m + alpha * g) / denominator
+        theta = theta - eta(t) * (m + alpha(t) * g) / denominator
         t += 1
 
 
 def ademamix_without_fast(
-    theta: np.ndarray, eta: float, b2: float, b3: Hyper, alpha: Hyper, eps: float
+    theta: np.ndarray, eta: Hyper, b2: float, b3: Hyper, alpha: Hyper, eps: float
 ) -> Pairs:
     """Pagliardini et al. 2024, arXiv 2409.03137, with beta1 = 0: m1 is g."""
     m2 = v = np.zeros_like(theta)
@@ -71,7 +71,7 @@ def ademamix_without_fast(
         g = yield theta, theta
         m2 = b3(t) * m2 + (1 - b3(t)) * g
         v, denominator = adam_rms(g, v, b2, t, eps)
-        theta = theta - eta * (g + alpha(t) * m2) / denominator
+        theta = theta - eta(t) * (g + alpha(t) * m2) / denominator
         t += 1
 
 
@@ -113,19 +113,21 @@ def dana(theta: np.ndarray, gamma2: Hyper, gamma3: Hyper, delta: float) -> Pairs
 
 
 def mars_approx(
-    theta: np.ndarray, eta: float, beta: float, gamma: float, from_zero: bool = True
+    theta: np.ndarray, eta: Hyper, beta: float, gamma: float, from_zero: bool = True
 ) -> Pairs:
     """Yuan et al. 2024, arXiv 2411.10438, Algorithm 2 without clipping and rms.
 
     from_zero: the release starts from a last gradient of 0; otherwise the first c is g.
     """
     m, last = np.zeros_like(theta), np.zeros_like(theta) if from_zero else None
+    t = 0
     while True:
         g = yield theta, theta
         last = g if last is None else last
         c = g + gamma * beta / (1 - beta) * (g - last)
         m, last = beta * m + (1 - beta) * c, g
-        theta = theta - eta * m
+        theta = theta - eta(t) * m
+        t += 1
 
 
 def lion(theta: np.ndarray, eta: float, beta1: float, beta2: float) -> Pairs:
