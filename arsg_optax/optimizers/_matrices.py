@@ -54,8 +54,8 @@ def hidden_matrices(
       >>> found = arsg_optax.hidden_matrices(
       ...     params, {"query": arsg_optax.MatrixAxes(0, (1, 2))}
       ... )
-      >>> found["embed"], found["mlp"]["bias"], found["mlp"]["kernel"].output
-      (None, None, 1)
+      >>> found["mlp"]["kernel"], found["embed"], found["mlp"]["bias"]
+      (MatrixAxes(input=0, output=1), None, None)
     """
 
     def judge(path, leaf):

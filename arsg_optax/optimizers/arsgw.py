@@ -75,6 +75,11 @@ def arsgw(
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
       ...     print(f'Objective function: {f(params):.2f}')
+      Objective function: 12.94
+      Objective function: 11.87
+      Objective function: 10.85
+      Objective function: 9.90
+      Objective function: 9.03
 
     References:
       Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural

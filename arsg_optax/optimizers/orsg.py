@@ -102,6 +102,11 @@ def orsg(
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
       ...     print(f'Objective function: {f(params):.2f}')
+      Objective function: 3.47
+      Objective function: 2.28
+      Objective function: 1.40
+      Objective function: 0.78
+      Objective function: 0.37
 
     References:
       Jordan et al, `Muon: An optimizer for hidden layers in neural networks

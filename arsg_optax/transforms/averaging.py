@@ -101,13 +101,18 @@ def average_remotely(
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
       >>> def f(x): return jnp.sum(x ** 2)
-      >>> solver = arsg_optax.average_remotely(optax.adamw(0.3))
+      >>> solver = arsg_optax.average_remotely(optax.sgd(0.1))
       >>> params = jnp.array([1., 2., 3.])
       >>> state = solver.init(params)
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
       ...     print(f'{f(arsg_optax.eval_params(state, params)):.2f}')
+      11.29
+      8.94
+      6.94
+      5.29
+      3.97
 
     References:
       Defazio et al, `Smoothing DiLoCo with Primal Averaging

@@ -94,7 +94,7 @@ def orthogonalize(
       >>> updates, _ = link.update(matrix, link.init(matrix))
       >>> print(updates.round(1))
       [[ 0.7  0. ]
-       [ 0.  -0.8]]
+       [ 0.  -1.1]]
 
     References:
       Jordan et al, `Muon: An optimizer for hidden layers in neural networks

@@ -67,7 +67,7 @@ def load(
             of data that are not images in memory.
         DataError: if the data cannot be had.
     """
-    config.check()
+    TaskConfig.check(config)  # Whoever trains checks the optimizer.
     task = config.chosen_task()
     data = task.data(data_dir, config.examples) if data is None else data
     if held_out:
