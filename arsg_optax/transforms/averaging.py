@@ -108,11 +108,11 @@ def average_remotely(
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
       ...     print(f'{f(arsg_optax.eval_params(state, params)):.2f}')
-      11.29
-      8.94
-      6.94
-      5.29
-      3.97
+      9.88
+      6.91
+      4.78
+      3.27
+      2.21
 
     References:
       Defazio et al, `Smoothing DiLoCo with Primal Averaging

@@ -16,7 +16,8 @@ from arsg_optax.demos.tasks.settings import Clock
 from arsg_optax.demos.training.optimizers import OPTIMIZERS, Points
 from arsg_optax.demos.training.steps import TrainState, init_state, make_step
 
-OURS = {"rsg", "arsg", "arsgb", "namsg", "swnts", "adarem", "adarem_s"}
+OURS = {"orsg", "arsgw", "rsg", "arsg", "arsgb", "namsg", "swnts"}
+OURS |= {"adarem", "adarem_s"}
 CLOCK = Clock(steps_per_epoch=234, epochs=20, protocol_epochs=20)
 OPTAX = {
     "sgd",
@@ -27,6 +28,7 @@ OPTAX = {
     "ranger",
     "schedule_free_adamw",
     "muon",
+    "inner_muon",
 }
 
 

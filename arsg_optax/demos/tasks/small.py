@@ -11,6 +11,8 @@ from arsg_optax.demos.tasks.task import Task
 # Found by scripts/search_learning_rates.py; everything else is at its default, but for
 # the epochs to boost and to switch at, a quarter and half of the run as in the papers.
 _DIGITS_SETTINGS = {
+    "orsg": Settings(0.02),
+    "arsgw": Settings(0.001),
     "arsg": Settings(0.002),
     "arsgb": Settings(0.01, {"boost_at": AtEpoch(8)}),
     "rsg": Settings(0.5),
@@ -25,12 +27,15 @@ _DIGITS_SETTINGS = {
     "ranger": Settings(0.005),
     "schedule_free_adamw": Settings(0.001),
     "muon": Settings(0.005),
+    "inner_muon": Settings(0.005),
 }
 
 # Table A1 of the ARSG paper, except: namsg as in its own paper; swnts, adarem, adamw,
 # schedule_free_adamw and muon, which the table lacks, by the search above. The table
 # writes SGD(2.0, 0.99) for a momentum that is a mean of gradients, Optax's is a sum.
 _MNIST_LOGREG_SETTINGS = {
+    "orsg": Settings(0.005),
+    "arsgw": Settings(0.002),
     "arsg": Settings(0.05, {"b1": 0.999, "b2": 0.99, "observation": 0.1}),
     "arsgb": Settings(
         0.1, {"b1": 0.999, "b2": 0.99, "observation": 0.05, "boost_at": AtEpoch(6)}
@@ -49,6 +54,7 @@ _MNIST_LOGREG_SETTINGS = {
     ),
     "schedule_free_adamw": Settings(0.002),
     "muon": Settings(0.005),
+    "inner_muon": Settings(0.005),
 }
 
 DIGITS_MLP = Task(
@@ -71,5 +77,8 @@ MNIST_LOGREG = Task(
     batch_size=256,
     epochs=20,
     presets={"fast": _MNIST_LOGREG_SETTINGS},
-    searched=("swnts", "adarem", "adamw", "schedule_free_adamw", "muon"),
+    searched=(
+        *("orsg", "arsgw", "swnts", "adarem"),
+        *("adamw", "schedule_free_adamw", "muon", "inner_muon"),
+    ),
 )
