@@ -1,4 +1,4 @@
-"""Conversions of averaging and of language models' methods beside their sources."""
+"""Conversions of `hyperparams` beside their sources, with moving values."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -121,6 +121,16 @@ _SLOWER = _linear(0.9, 0.999)
 _RATE, _ALPHA, _B3 = map(float_schedule, (_FALLING, _RISING, _SLOWER))
 
 CASES = {
+    "heavy ball": Case(
+        _of(hp.from_heavy_ball, 0.05, 0.9),
+        source.heavy_ball,
+        (0.05, 0.9),
+        True,
+        lambda: optax.sgd(0.05, 0.9),
+    ),
+    "nesterov": Case(
+        _of(hp.from_nesterov, 0.05, 0.9), source.nesterov, (0.05, 0.9), True
+    ),
     "gpa": Case(
         _of(hp.from_gpa, 0.3, 0.95, 0.7), source.gpa, (constant(0.3), 0.95, 0.7), True
     ),

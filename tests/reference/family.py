@@ -13,6 +13,24 @@ Pairs = Generator[tuple[np.ndarray, np.ndarray], np.ndarray, None]
 Hyper = Callable[[int], float]
 
 
+def heavy_ball(theta: np.ndarray, eta: float, momentum: float) -> Pairs:
+    """Polyak 1964; its iterate is the point where gradients are taken."""
+    buffer = np.zeros_like(theta)
+    while True:
+        g = yield theta, theta
+        buffer = momentum * buffer + g
+        theta = theta - eta * buffer
+
+
+def nesterov(theta: np.ndarray, eta: float, momentum: float) -> Pairs:
+    """Sutskever et al. 2013, eq. 3 and 4: gradients ahead of theta."""
+    v = np.zeros_like(theta)
+    while True:
+        g = yield theta + momentum * v, theta
+        v = momentum * v - eta * g
+        theta = theta + v
+
+
 def gpa(x: np.ndarray, gamma: Hyper, mu_x: float, mu_y: float) -> Pairs:
     """Defazio et al. 2025, arXiv 2512.17131, around SGD."""
     z, t = x, 0
