@@ -14,7 +14,6 @@ _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_SPLIT_SEED = 0
 
 _MNIST = Source("mnist", "ylecun/mnist")
-_FASHION_MNIST = Source("fashion_mnist", "zalando-datasets/fashion_mnist")
 _CIFAR10 = Source("cifar10", "uoft-cs/cifar10")
 
 
@@ -95,19 +94,14 @@ def load_mnist(data_dir: Path | None = None) -> Dataset:
     Raises:
         DataError: if the images are neither in a directory nor on the Hub.
     """
-    return _load_gray(_MNIST, data_dir)
-
-
-def load_fashion_mnist(data_dir: Path | None = None) -> Dataset:
-    """Fashion-MNIST: as MNIST in everything but what the images show.
-
-    Args:
-        data_dir: see :func:`arsg_optax.demos.hub.load_images`.
-
-    Raises:
-        DataError: if the images are neither in a directory nor on the Hub.
-    """
-    return _load_gray(_FASHION_MNIST, data_dir)
+    # One division, without a float copy in between.
+    train, test = (
+        split._replace(
+            images=np.divide(split.images, np.float32(255), dtype=np.float32)
+        )
+        for split in _splits(load_images(_MNIST, data_dir))
+    )
+    return Dataset(train, test)
 
 
 def load_cifar10(data_dir: Path | None = None) -> Dataset:
@@ -136,17 +130,6 @@ def _standardizing(images: np.ndarray) -> Scaling:
     shares, values = counts / images.size, np.arange(256)
     mean = float(shares @ values)
     return Scaling(mean, float(1 / np.sqrt(shares @ (values - mean) ** 2)))
-
-
-def _load_gray(source: Source, data_dir: Path | None) -> Dataset:
-    # One division, without a float copy in between.
-    train, test = (
-        split._replace(
-            images=np.divide(split.images, np.float32(255), dtype=np.float32)
-        )
-        for split in _splits(load_images(source, data_dir))
-    )
-    return Dataset(train, test)
 
 
 def _splits(arrays: Mapping[str, np.ndarray]) -> list[Split]:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from arsg_optax.demos.augmentation import (
     augment_cifar,
+    augment_padded,
     crop,
     draw_crops,
     draw_flips,
@@ -78,6 +79,17 @@ def test_cifar_images_are_cropped_and_flipped():
     np.testing.assert_array_equal(result, expected)
     other = jax.jit(augment_cifar)(jax.random.key(4), images)
     assert (np.asarray(other) != expected).any()
+
+
+def test_padded_images_keep_their_size():
+    key, images = jax.random.key(3), images_of(12, 9, 9)
+    crop_key, flip_key = jax.random.split(key)
+    padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    places = np.asarray(draw_crops(crop_key, jnp.asarray(padded), 9))
+    flips = np.asarray(draw_flips(flip_key, jnp.asarray(images)))
+    expected = flipped(cropped(padded, places, 9), flips)
+    result = jax.jit(augment_padded)(key, jnp.asarray(images))
+    np.testing.assert_array_equal(result, expected)
 
 
 def chi_square(counts: np.ndarray) -> float:

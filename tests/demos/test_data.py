@@ -15,7 +15,6 @@ from arsg_optax.demos.data import (
     hold_out,
     load_cifar10,
     load_digits,
-    load_fashion_mnist,
     load_mnist,
     require_disjoint,
 )
@@ -174,9 +173,9 @@ def test_scaling_needs_no_large_copy(monkeypatch):
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_fashion_mnist_is_between_0_and_1(tmp_path: Path):
-    pixels = write_image_set(tmp_path / "fashion_mnist", (28, 28), "image")
-    loaded = load_fashion_mnist(tmp_path)
+def test_mnist_is_between_0_and_1(tmp_path: Path):
+    pixels = write_image_set(tmp_path / "mnist", (28, 28), "image")
+    loaded = load_mnist(tmp_path)
     assert loaded.test.images.dtype == np.float32
     expected = pixels["test"].astype(np.float32) / np.float32(255)
     np.testing.assert_array_equal(loaded.test.images, expected)

@@ -153,11 +153,8 @@ def _compare(
         highlight=False,
     )
     keeper = _Keeper(directory)
-    try:
-        with RunProgress(console, seeds * len(configs) * task.epochs) as progress:
-            records = compare(configs, material, keeper, progress, seeds=seeds)
-    finally:
-        material.setup.sources.close()
+    with RunProgress(console, seeds * len(configs) * task.epochs) as progress:
+        records = compare(configs, material, keeper, progress, seeds=seeds)
     records = [record for record in records if record.epochs]
     interrupted = len(records) < seeds * len(configs) or any(
         record.outcome == Outcome.INTERRUPTED for record in records

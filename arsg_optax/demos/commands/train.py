@@ -100,13 +100,10 @@ def run(arguments: Sequence[str]) -> int:
         console.print(_headline(config), highlight=False)
         console.print(f"results in {directory}", highlight=False, soft_wrap=True)
         logs = _logs(directory)
-        try:
-            with StepProgress(console) as progress:
-                record = run_once(
-                    config, progress, *logs, directory=directory, material=material
-                )
-        finally:
-            material.setup.sources.close()
+        with StepProgress(console) as progress:
+            record = run_once(
+                config, progress, *logs, directory=directory, material=material
+            )
     return _report(console, record, directory)
 
 

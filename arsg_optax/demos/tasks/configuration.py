@@ -66,8 +66,9 @@ class TaskConfig:
         preset: The protocol to follow, by name: what each optimizer is given, and for
             transformers the network, its batch size and its length (None: the task's
             first).
-        epochs: Passes over the training set (None: the protocol's). The epochs at
-            which the protocol decays or boosts stretch or shrink with it.
+        epochs: Passes over the training set, of bytes the steps between evaluations
+            (None: the protocol's). The epochs at which the protocol decays or boosts
+            stretch or shrink with it.
         batch_size: Examples a step (None: the protocol's); for text, rows.
         schedule: Of the step size: the task's, constant, cosine or linear to zero, or
             wsd (constant for four fifths, then linear to zero).

@@ -15,9 +15,13 @@ from arsg_optax.demos.text import TextSet, save_vocabulary
 from arsg_optax.demos.training.problems import ClassificationProblem, LanguageProblem
 from arsg_optax.demos.training.sources import (
     Augment,
-    byte_sources,
-    image_sources,
-    text_sources,
+    ByteSource,
+    ImageSource,
+    Sources,
+    TextSource,
+    evaluation_images,
+    evaluation_text,
+    evaluation_windows,
 )
 
 
@@ -57,19 +61,14 @@ class Images(NamedTuple):
     def setup(self, task: Task, data: Dataset, seed: int, dtype: str) -> Setup:
         """Classification."""
         del seed
-        sources = image_sources(
-            data,
-            task.batch_size,
-            prepare=_inputs(data),
-            augment=self.augment,
-            limit=self.evaluated,
+        prepare = _inputs(data)
+        sources = Sources(
+            ImageSource(data.train, task.batch_size, prepare, self.augment),
+            evaluation_images(data.train, prepare, self.evaluated),
+            evaluation_images(data.test, prepare),
         )
-        return Setup(
-            ClassificationProblem(
-                lambda rngs: task.make_model(rngs=rngs, dtype=DTYPES[dtype])
-            ),
-            sources,
-        )
+        make_model = partial(task.make_model, dtype=DTYPES[dtype])
+        return Setup(ClassificationProblem(lambda rngs: make_model(rngs=rngs)), sources)
 
     def keep(self, data: Dataset, directory: Path) -> None:
         """Nothing: the classes are the data set's."""
@@ -103,10 +102,13 @@ class Text(NamedTuple):
             words = len(data.vocabulary)
             return task.make_model(words, rngs=rngs, dtype=DTYPES[dtype])
 
-        return Setup(
-            LanguageProblem(make_model, task.batch_size),
-            text_sources(data, task.batch_size, self.length, self.evaluated),
+        shape = (task.batch_size, self.length)
+        sources = Sources(
+            TextSource(data.train, *shape),
+            evaluation_text(data.train[: self.evaluated], *shape),
+            evaluation_text(data.validation, *shape),
         )
+        return Setup(LanguageProblem(make_model, task.batch_size), sources)
 
     def keep(self, data: TextSet, directory: Path) -> None:
         """The vocabulary: a network's outputs mean nothing without it."""
@@ -138,11 +140,13 @@ class Bytes(NamedTuple):
         """Prediction of the next byte."""
         del seed
         make_model = partial(task.make_model, dtype=DTYPES[dtype])
-        limits = {"steps": self.steps, "limit": self.evaluated}
-        return Setup(
-            ClassificationProblem(lambda rngs: make_model(rngs=rngs)),
-            byte_sources(data, task.batch_size, self.length, **limits),
+        shape = (task.batch_size, self.length)
+        sources = Sources(
+            ByteSource(data.train, *shape, self.steps),
+            evaluation_windows(data.train, *shape, self.evaluated),
+            evaluation_windows(data.validation, *shape, self.evaluated),
         )
+        return Setup(ClassificationProblem(lambda rngs: make_model(rngs=rngs)), sources)
 
     def keep(self, data: ByteSet, directory: Path) -> None:
         """Nothing: the bytes are their own vocabulary."""

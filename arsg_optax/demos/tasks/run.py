@@ -1,7 +1,6 @@
 """One run: what `arsg train`, `arsg compare` and the reproduction go through."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,12 +45,10 @@ def run(
             f"out must be a new directory, got {directory} with a run in it; name "
             "another, or continue that one with resume"
         )
-    with _session(
-        config, callbacks, directory, data_dir, material, optimizer
-    ) as session:
-        if directory is not None:
-            session.keep()
-        return session.run()
+    session = _session(config, callbacks, directory, data_dir, material, optimizer)
+    if directory is not None:
+        session.keep()
+    return session.run()
 
 
 def resume(
@@ -86,11 +83,11 @@ def resume(
                 f"{extend} and {config.steps} steps"
             )
         config = replace(config, epochs=config.chosen_task().epochs + extend)
-    with _session(config, callbacks, directory, data_dir, material, None) as session:
-        session.restore()
-        if extend:
-            session.keep()
-        return session.run()
+    session = _session(config, callbacks, directory, data_dir, material, None)
+    session.restore()
+    if extend:
+        session.keep()
+    return session.run()
 
 
 def evaluate(
@@ -113,9 +110,9 @@ def evaluate(
         CheckpointError: if there are checkpoints and none can be read.
     """
     config = _kept_config(directory)
-    with _session(config, callbacks, directory, data_dir, material, None) as session:
-        session.restore()
-        return session.evaluate()
+    session = _session(config, callbacks, directory, data_dir, material, None)
+    session.restore()
+    return session.evaluate()
 
 
 def _kept_config(directory: Path) -> RunConfig:
@@ -155,7 +152,6 @@ def go_on(
     return session.run()
 
 
-@contextmanager
 def _session(
     config: RunConfig,
     callbacks: Sequence[Callbacks],
@@ -163,15 +159,11 @@ def _session(
     data_dir: Path | None,
     material: Material | None,
     optimizer: Optimizer | None,
-) -> Iterator[Session]:
-    """A run that is checked; material that is loaded here is closed at the end."""
+) -> Session:
+    """A run that is checked."""
     if optimizer is None:
         optimizer = find_optimizer(config.optimizer)
     config.check({optimizer.name: optimizer})
     found = material or load(config, data_dir, held_out=config.held_out)
-    try:
-        found.check(optimizer)
-        yield Session(config, optimizer, found, directory, callbacks)
-    finally:
-        if material is None:
-            found.setup.sources.close()
+    found.check(optimizer)
+    return Session(config, optimizer, found, directory, callbacks)

@@ -118,7 +118,11 @@ class Task:
 
     def varied(self, name: str | None) -> "Task":
         """The task with what a preset changes, None for the default."""
-        return replace(self, **self.variants.get(self.variant(name) or "", {}))
+        found = self.variant(name)
+        if found is None:
+            return self
+        summary = f"{self.summary}, {found}"
+        return replace(self, summary=summary, **self.variants[found])
 
     def resized(self, epochs: int | None, batch_size: int | None) -> "Task":
         """The task with other epochs or batch size; None leaves them.

@@ -148,21 +148,25 @@ def sgd(
 
 
 def schedule_free_adamw(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: Any,
+    warmup_steps: int | None = None,
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
+    weight_lr_power: float = 2.0,
     mask: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """As `optax.contrib`'s, which cannot leave weights out of the decay."""
+    rate = learning_rate
+    if warmup_steps is not None:
+        rate = optax.warmup_constant_schedule(0.0, learning_rate, warmup_steps)
     inner = optax.chain(
         optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),
         optax.add_decayed_weights(weight_decay, mask),
-        optax.scale_by_learning_rate(learning_rate),
+        optax.scale_by_learning_rate(rate),
     )
-    rate: Any = learning_rate
-    return optax.contrib.schedule_free(inner, rate, b1)
+    return optax.contrib.schedule_free(inner, rate, b1, weight_lr_power)
 
 
 def adarem_s(

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arsg_optax.demos.byte_text import ByteSet, sample_windows
-from arsg_optax.demos.data import Dataset, Split
-from arsg_optax.demos.text import TextSet, batchify
+from arsg_optax.demos.byte_text import sample_windows
+from arsg_optax.demos.data import Split
+from arsg_optax.demos.text import batchify
 from arsg_optax.demos.training.problems import Batch
 
 EVALUATION_BATCH = 2048
@@ -157,12 +157,10 @@ class StreamSource(NamedTuple):
         steps_per_epoch: their number.
         batches: `batches(epoch, start)` iterates over an epoch's batches, NumPy
             arrays, from step `start` on; the same ones each time.
-        close: ends worker processes.
     """
 
     steps_per_epoch: int
     batches: Callable[[int, int], Iterator[tuple[np.ndarray, ...]]]
-    close: Callable[[], None] = lambda: None
 
 
 Source = ResidentSource | StreamSource
@@ -256,46 +254,3 @@ class Sources(NamedTuple):
     train: Source
     train_evaluation: EvaluationSet
     test: EvaluationSet
-
-    def close(self) -> None:
-        """Ends worker processes, where there are any."""
-        if isinstance(self.train, StreamSource):
-            self.train.close()
-
-
-def image_sources(
-    dataset: Dataset,
-    batch_size: int,
-    *,
-    prepare: Callable[[jax.Array], jax.Array] = lambda images: images,
-    augment: Augment | None = None,
-    limit: int | None = None,
-) -> Sources:
-    """Sources of an image set; `limit` training images are evaluated (None: all)."""
-    return Sources(
-        ImageSource(dataset.train, batch_size, prepare, augment),
-        evaluation_images(dataset.train, prepare, limit),
-        evaluation_images(dataset.test, prepare),
-    )
-
-
-def text_sources(
-    text: TextSet, batch_size: int, length: int, limit: int | None = None
-) -> Sources:
-    """Sources of a text; `limit` training tokens are evaluated (None: all)."""
-    return Sources(
-        TextSource(text.train, batch_size, length),
-        evaluation_text(text.train[:limit], batch_size, length),
-        evaluation_text(text.validation, batch_size, length),
-    )
-
-
-def byte_sources(
-    text: ByteSet, batch_size: int, length: int, *, steps: int, limit: int
-) -> Sources:
-    """Sources of a text of bytes; about `limit` bytes of each part are evaluated."""
-    return Sources(
-        ByteSource(text.train, batch_size, length, steps),
-        evaluation_windows(text.train, batch_size, length, limit),
-        evaluation_windows(text.validation, batch_size, length, limit),
-    )

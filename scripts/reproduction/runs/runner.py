@@ -136,13 +136,10 @@ def train(
         CheckpointError: if what is done cannot be kept.
     """
     material = load(trial, data=data, held_out=trial.held_out)
-    try:
-        return go_on(
-            trial,
-            *callbacks,
-            directory=store.partial(trial),
-            material=material,
-            optimizer=find_method(trial.optimizer),
-        )
-    finally:
-        material.setup.sources.close()
+    return go_on(
+        trial,
+        *callbacks,
+        directory=store.partial(trial),
+        material=material,
+        optimizer=find_method(trial.optimizer),
+    )

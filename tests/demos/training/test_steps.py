@@ -20,7 +20,6 @@ from arsg_optax.demos.training import advance
 from arsg_optax.demos.training.advance import suits_compiled_loop
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.demos.training.sources import (
-    Sources,
     StreamSource,
     evaluation_images,
     resident,
@@ -211,11 +210,7 @@ def optimizer_of(name: str) -> tuple[Any, Any]:
     return OPTIMIZERS[name].make(0.01), OPTIMIZERS[name].points
 
 
-def test_sources_close_their_stream():
-    closed = []
-    stream = StreamSource(1, lambda epoch, start: iter(()), lambda: closed.append(1))
-    empty: Any = None
-    Sources(stream, empty, empty).close()
-    assert closed == [1]
+def test_a_stream_is_not_resident():
+    stream = StreamSource(1, lambda epoch, start: iter(()))
     with pytest.raises(TypeError, match="must stay on the device"):
         resident(stream)

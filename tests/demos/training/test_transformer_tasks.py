@@ -86,6 +86,7 @@ def test_matrices_alone_decay(name: str):
 
 def test_schedule_free_is_that_of_optax():
     options = {"learning_rate": 0.1, "b1": 0.8, "b2": 0.97, "weight_decay": 0.3}
+    options |= {"warmup_steps": 3, "weight_lr_power": 1.5}
     ours = OPTIMIZERS["schedule_free_adamw"].make(**options)
     theirs = optax.contrib.schedule_free_adamw(**options)
     params, other = jnp.array([1.0, -2.0]), jnp.array([1.0, -2.0])
