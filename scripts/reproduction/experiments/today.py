@@ -6,6 +6,7 @@ from arsg_optax.demos.tasks.settings import Settings
 from scripts.reproduction.experiments.entrants import BUDGET, Entrant, Experiment, Size
 
 _ADAPTIVE = (0.0015, 0.003, 0.006, 0.012)
+_AVERAGED = (0.003, 0.006, 0.012, 0.024)
 _ORTHOGONAL = (0.01, 0.02, 0.04, 0.08)
 
 
@@ -25,7 +26,7 @@ _ENTRANTS = (
     _entrant("AdamW", "adamw", _ADAPTIVE, b2=0.99),
     _entrant("NAdamW", "nadamw", _ADAPTIVE, b2=0.99),
     _entrant(
-        "Schedule-free AdamW", "schedule_free_adamw", _ADAPTIVE, "constant", b2=0.99
+        "Schedule-free AdamW", "schedule_free_adamw", _AVERAGED, "constant", b2=0.99
     ),
     _entrant("Muon, all matrices", "muon", _ORTHOGONAL, adam_b2=0.99),
     _entrant("Muon", "inner_muon", _ORTHOGONAL),
