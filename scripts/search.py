@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arsg_optax.demos.byte_text import ByteSet
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.tasks import Setup, Task
 from arsg_optax.demos.tasks.candidates import candidates, grid, split
@@ -60,7 +61,7 @@ class Candidate(NamedTuple):
 def search(
     task: Task,
     optimizer: str,
-    dataset: Dataset,
+    dataset: Dataset | ByteSet,
     seeds: int,
     *,
     registry: Mapping[str, Optimizer] = OPTIMIZERS,
@@ -100,7 +101,7 @@ def search(
 def make_scores(
     task: Task,
     optimizer: str,
-    dataset: Dataset,
+    dataset: Dataset | ByteSet,
     seeds: int,
     registry: Mapping[str, Optimizer] = OPTIMIZERS,
 ) -> Callable[[Sequence[float]], dict[float, tuple[float, float]]]:

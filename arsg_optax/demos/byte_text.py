@@ -43,6 +43,15 @@ class ByteSet(NamedTuple):
     validation: np.ndarray
     source: str
 
+    def hold_out(self, fraction: float) -> "ByteSet":
+        """The end of the training part in place of the validation part.
+
+        Args:
+            fraction: share of the training part, in (0, 1).
+        """
+        kept = self.train.size - round(fraction * self.train.size)
+        return self._replace(train=self.train[:kept], validation=self.train[kept:])
+
     def facts(self) -> dict[str, str]:
         """The source and sixteen hexadecimal digits of the content, for a record."""
         digest = hashlib.sha256(self.train.tobytes() + self.validation.tobytes())

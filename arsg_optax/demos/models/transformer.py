@@ -205,13 +205,8 @@ class Transformer(nnx.Module):
         )
         self.norm = nnx.RMSNorm(width, **numbers)
         if not tie_weights:
-            self.head = nnx.Linear(
-                width,
-                vocabulary_size,
-                use_bias=False,
-                kernel_init=small,
-                **numbers,
-            )
+            plain: Any = {"use_bias": False, "kernel_init": small, **numbers}
+            self.head = nnx.Linear(width, vocabulary_size, **plain)
         self.tie_weights, self.remat = tie_weights, remat
 
     def __call__(self, tokens: jax.Array) -> jax.Array:

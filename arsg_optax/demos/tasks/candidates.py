@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from arsg_optax.demos.byte_text import ByteSet
 from arsg_optax.demos.data import Dataset, hold_out
 
 CANDIDATES = 9
@@ -59,6 +60,8 @@ def candidates(optimizer: str, like: str | None = None) -> list[float]:
     return grid(_FAMILY_STARTS[_FAMILIES[like or optimizer]], CANDIDATES)
 
 
-def split(dataset: Dataset) -> Dataset:
-    """The search's split of the training set, the held-out part as `test`."""
+def split(dataset: Dataset | ByteSet) -> Dataset | ByteSet:
+    """The search's split of the training set, the held-out part as test set."""
+    if isinstance(dataset, ByteSet):
+        return dataset.hold_out(HELD_OUT_FRACTION)
     return hold_out(dataset, HELD_OUT_FRACTION, HELD_OUT_SEED)

@@ -64,15 +64,17 @@ def load(
 
     Raises:
         UsageError: for a configuration that cannot be run, or if `held_out` is asked
-            of data that are not images in memory.
+            of data that are neither images in memory nor bytes.
         DataError: if the data cannot be had.
     """
     TaskConfig.check(config)  # Whoever trains checks the optimizer.
     task = config.chosen_task()
     data = task.data(data_dir, config.examples) if data is None else data
     if held_out:
-        if not isinstance(data, Dataset):
-            raise UsageError(f"held_out needs images in memory, {task.name} has none")
+        if not isinstance(data, Dataset | ByteSet):
+            raise UsageError(
+                f"held_out needs images in memory or bytes, {task.name} has neither"
+            )
         data = split(data)
     task.check_batch_size(data)
     return Material(task, data, task.setup(data, config.seed, config.dtype))

@@ -20,14 +20,17 @@ from arsg_optax.demos.tasks import TASKS, Task, configuration
 from arsg_optax.demos.tasks.compare import make_configs
 from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
 from arsg_optax.demos.tasks.kinds import Bytes
+from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord, read
 from arsg_optax.demos.tasks.run import resume
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
+from scripts.search import make_scores
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import assert_same, interrupted, train
 
 pytestmark = quiet_checkpoints
 
+PYTHON_LINE = b"for name in sorted(names): print(name)\n"
 PYTHON, VISION = TASKS["python-transformer"], TASKS["cifar10-vit"]
 
 
@@ -103,8 +106,7 @@ def test_schedule_free_is_that_of_optax():
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, Task]:
     """The tasks with networks and data of moments, under their own names."""
-    line = b"for name in sorted(names): print(name)\n"
-    text = np.frombuffer(200 * line, np.uint8)
+    text = np.frombuffer(200 * PYTHON_LINE, np.uint8)
     data = ByteSet(text, text[:1000], "one line, again and again")
     variants = {
         name: {
@@ -175,3 +177,15 @@ def test_an_unknown_preset_is_refused():
     for make in (make_configs, lambda c: RunConfig(**vars(c)).check()):
         with pytest.raises(UsageError, match=message):
             make(config)
+
+
+def test_a_part_of_the_training_text_is_held_out():
+    material = load(RunConfig(task="python-transformer"), held_out=True)
+    text, whole = material.data, PYTHON_LINE * 200
+    assert text.train.tobytes() + text.validation.tobytes() == whole
+    assert text.validation.size == round(len(whole) / 5)
+    # The search of step sizes takes it.
+    (_, (small, _)), (_, (large, _)) = make_scores(
+        material.task, "adamw", material.data, 1
+    )([1e-5, 0.03]).items()
+    assert large < 5.5 < small
