@@ -36,6 +36,11 @@ hypothesis.settings.register_profile("arsg", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("arsg")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def _configured(name: str, value: Any) -> Iterator[None]:
     before = getattr(jax.config, name)
     jax.config.update(name, value)

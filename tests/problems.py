@@ -72,11 +72,12 @@ def run(
         return params, state, evaluate(state, params)
 
     params: Any = task.tree(task.start, dtype)
-    state = optimizer.init(params)
+    state, flat = optimizer.init(params), task.flat(params)
     for t in range(len(task.noise)):
-        gradient = task.tree(task.gradient(t, task.flat(params)), dtype)
+        gradient = task.tree(task.gradient(t, flat), dtype)
         params, state, iterate = step(gradient, state, params)
-        yield task.flat(params), task.flat(iterate), state
+        flat = task.flat(params)
+        yield flat, task.flat(iterate), state
 
 
 def deviation(

@@ -44,9 +44,9 @@ def _feed(updates, window=None) -> Any:
 
 
 @WINDOWS
-@pytest.mark.parametrize("make", [arsg_optax.arsg, arsg_optax.adarem, arsg_optax.rsg])
 @pytest.mark.parametrize(
-    ("seed", "shapes", "noise"), [(0, "vector", 0.1), (1, "tree", 1.0)]
+    ("make", "seed", "shapes", "noise"),
+    [(arsg_optax.arsg, 0, "vector", 0.1), (arsg_optax.adarem, 1, "tree", 1.0)],
 )
 def test_follows_the_transcription(make, seed, shapes, noise, window, x64):
     task = problem(seed, shapes, noise, STEPS)

@@ -70,8 +70,7 @@ def test_resilience_in_bfloat16_is_unbiased():
     assert np.all(np.abs(bias) < 4.5 * error)
 
 
-@pytest.mark.parametrize("gradient", [_constant, _noisy])
-@pytest.mark.parametrize("b2", [0.99, 0.999])
+@pytest.mark.parametrize(("gradient", "b2"), [(_constant, 0.999), (_noisy, 0.99)])
 def test_second_moment_in_bfloat16(gradient, b2):
     narrow, wide = (
         _states(arsg_optax.scale_by_nonincreasing_rms(b2, nu_dtype=dtype), gradient)

@@ -80,12 +80,11 @@ def _last_loss(optimizer, curvature, steps=4):
 
 @SCOPES
 @pytest.mark.parametrize("eps", [1e-30, 1e-3])
-@pytest.mark.parametrize("steps", [1, 3])
-def test_the_derivative_through_updates_is_that_of_differences(scope, eps, steps, x64):
+def test_the_derivative_through_updates_is_that_of_differences(scope, eps, x64):
     # The third element has no curvature, so its gradient is 0 at every update.
     curvature = jnp.array([1.0, 0.5, 0.0])
     optimizer = arsg_optax.adarem(0.1, 0.8, 0.9, eps=eps, scope=scope)
-    last = _last_loss(optimizer, curvature, steps)
+    last = _last_loss(optimizer, curvature, steps=3)
     start = {"a": jnp.array([1.0, -2.0, 0.5]), "b": jnp.array([0.7, -0.3])}
     got = jax.grad(last, argnums=(0, 1))(start, 1.0)
     flat, unravel = ravel_pytree((start, jnp.float64(1.0)))

@@ -15,7 +15,12 @@ from tests.problems import Hyper, Problem, constant, deviation, problem, run
 from tests.reference import adarem, arsg, boost, generalized, rsg, switch
 
 STEPS = 200
-PROBLEMS = [(0, "vector", 0.1), (1, "tree", 1.0), (2, "tree", 0.0)]
+# Whether arguments are schedules, and a seed, shapes and a level of noise.
+PROBLEMS = {
+    "scalars": (False, 0, "vector", 0.1),
+    "scalars-noiseless": (False, 2, "tree", 0.0),
+    "schedules": (True, 1, "tree", 1.0),
+}
 
 
 class Case(NamedTuple):
@@ -160,9 +165,10 @@ def _exactly(schedule: Callable[[Any], Any], dtype: Any) -> Hyper:
     return lambda t: float(jnp.asarray(schedule(jnp.asarray(t, jnp.int32)), dtype))
 
 
-@pytest.mark.parametrize("scheduled", [False, True], ids=["scalars", "schedules"])
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize(("seed", "shapes", "noise"), PROBLEMS)
+@pytest.mark.parametrize(
+    ("scheduled", "seed", "shapes", "noise"), PROBLEMS.values(), ids=PROBLEMS
+)
 def test_float64_to_rounding(name, scheduled, seed, shapes, noise, x64):
     task = problem(seed, shapes, noise, STEPS)
     got, expected = follow(CASES[name], task, scheduled, jnp.float64)

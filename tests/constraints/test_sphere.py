@@ -102,10 +102,20 @@ def _follow(scope, momentum_scope, radius, scheduled, dtype, noise=0.3):
     return distance, got[[0, 2]] if scope == "leaf" else got, ratios
 
 
-@pytest.mark.parametrize("scheduled", [False, True], ids=["scalars", "schedules"])
-@pytest.mark.parametrize("radius", [None, 0.7])
-@pytest.mark.parametrize("momentum_scope", ["tree", "leaf"])
-@SCOPES
+# Every two of the four settings in each of their combinations.
+@pytest.mark.parametrize(
+    ("scope", "momentum_scope", "radius", "scheduled"),
+    [
+        ("leaf", "tree", None, False),
+        ("leaf", "tree", 0.7, True),
+        ("leaf", "leaf", None, True),
+        ("leaf", "leaf", 0.7, False),
+        ("tree", "tree", None, True),
+        ("tree", "tree", 0.7, False),
+        ("tree", "leaf", None, False),
+        ("tree", "leaf", 0.7, True),
+    ],
+)
 def test_float64_to_rounding(scope, momentum_scope, radius, scheduled, x64):
     distance, got, ratios = _follow(
         scope, momentum_scope, radius, scheduled, jnp.float64
@@ -115,9 +125,15 @@ def test_float64_to_rounding(scope, momentum_scope, radius, scheduled, x64):
     assert np.max(np.abs(got - 1)) > 0.01
 
 
-@pytest.mark.parametrize("scheduled", [False, True], ids=["scalars", "schedules"])
-@pytest.mark.parametrize("radius", [None, 0.7])
-@SCOPES
+@pytest.mark.parametrize(
+    ("scope", "radius", "scheduled"),
+    [
+        ("leaf", None, False),
+        ("leaf", 0.7, True),
+        ("tree", None, True),
+        ("tree", 0.7, False),
+    ],
+)
 def test_float32_to_rounding(scope, radius, scheduled):
     distance, got, ratios = _follow(scope, "tree", radius, scheduled, jnp.float32)
     assert distance < 1e-5

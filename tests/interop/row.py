@@ -37,6 +37,9 @@ class Row(NamedTuple):
     extra_args: Callable[[Any], dict[str, Any]] = lambda value: {}
     # Check, as in `rows(check)` -> why it does not apply.
     skip: Mapping[str, str] = {}
+    # The row that calls JAX and Optax as this one does, with other values; for most
+    # tests that row is enough.
+    like: str = ""
 
     def make(self, **changes: Any) -> optax.GradientTransformationExtraArgs:
         """The optimizer, with some arguments changed."""

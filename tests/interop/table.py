@@ -52,6 +52,7 @@ TABLE = (
     ),
     Row(
         name="rsg-exact",
+        like="arsg-exact",
         factory=arsg_optax.rsg,
         arguments={"b1": 0.99, "observation": 0.1, "exact": True},
         learning_rate=0.5,
@@ -95,6 +96,7 @@ TABLE = (
     ),
     Row(
         name="arsg-adam",
+        like="arsg",
         factory=adam_arsg,
         arguments={"b1": 0.99, "observation": 0.1, "b2": 0.999, "eps": 1e-8},
         learning_rate=0.05,
@@ -105,6 +107,7 @@ TABLE = (
     ),
     Row(
         name="namsg",
+        like="arsg",
         factory=arsg_optax.namsg,
         arguments={"b1": 0.9, "b2": 0.99, "eps": 1e-8, "distance": 2.0},
         learning_rate=0.02,
@@ -130,6 +133,7 @@ TABLE = (
     ),
     Row(
         name="arsgb-at",
+        like="arsgb",
         factory=arsg_optax.arsgb,
         arguments={"b1": 0.99, "observation": 0.05, "boost_at": 3},
         learning_rate=0.1,
@@ -228,6 +232,7 @@ TABLE = (
     ),
     Row(
         name="adarem-leaf",
+        like="adarem",
         factory=arsg_optax.adarem,
         arguments={"b1": 0.9, "resilience": 0.9, "scope": "leaf"},
         learning_rate=0.1,
@@ -271,6 +276,7 @@ TABLE = (
     ),
     Row(
         name="resilient-arsg",
+        like="adarem",
         factory=resilient_arsg,
         arguments={"b1": 0.99, "observation": 0.1, "resilience": 0.5},
         learning_rate=0.05,
@@ -295,9 +301,18 @@ TABLE = (
 )
 
 
-def rows(
-    check: str, among: Callable[[Row], bool] = lambda row: True
-) -> pytest.MarkDecorator:
+def distinct(row: Row) -> bool:
+    """Whether no other row calls JAX and Optax as this one does."""
+    return not row.like
+
+
+def everyone(row: Row) -> bool:
+    """For checks of values, in which rows that are alike differ."""
+    del row
+    return True
+
+
+def rows(check: str, among: Callable[[Row], bool] = distinct) -> pytest.MarkDecorator:
     """Parametrises a test over the table, as `row`.
 
     Args:

@@ -15,7 +15,7 @@ from tests.interop.steps import (
     signature,
     tree,
 )
-from tests.interop.table import rows
+from tests.interop.table import everyone, rows
 
 
 def _inject(row, dtype=None, **changes):
@@ -25,7 +25,7 @@ def _inject(row, dtype=None, **changes):
     return factory(**{**row.hyperparameters(), **changes})
 
 
-@rows("extra_args")
+@rows("extra_args", among=everyone)
 def test_unknown_keywords_are_ignored(row):
     optimizer, params = row.make(), tree(0)
     assert isinstance(optimizer, optax.GradientTransformationExtraArgs)
@@ -36,13 +36,13 @@ def test_unknown_keywords_are_ignored(row):
     assert_identical(plain, other)
 
 
-@rows("annotation")
+@rows("annotation", among=everyone)
 def test_learning_rate_has_the_annotation_that_optax_looks_for(row):
     annotation = inspect.signature(row.factory).parameters["learning_rate"].annotation
     assert annotation == optax.ScalarOrSchedule
 
 
-@rows("inject")
+@rows("inject", among=everyone)
 def test_injected_hyperparameters_change_nothing(row):
     plain, twin, params = row.make(), _inject(row), tree(0)
     structure = jax.tree.structure(plain.init(params))
@@ -57,7 +57,7 @@ def test_injected_hyperparameters_change_nothing(row):
     assert signature(state.inner_state) == signature(inner)
 
 
-@rows("inject")
+@rows("inject", among=everyone)
 def test_injected_hyperparameters_can_be_set_between_steps(row):
     twin, params = _inject(row), tree(0)
     _, state = advance(row, twin, params, [])
@@ -65,7 +65,7 @@ def test_injected_hyperparameters_can_be_set_between_steps(row):
     assert_identical(advance(row, twin, params, gradients(1), state)[0], params)
 
 
-@rows("inject")
+@rows("inject", among=everyone)
 def test_injected_schedules(row):
     params = tree(0)
     falling = optax.exponential_decay(row.learning_rate, 2, 0.1)
@@ -76,7 +76,7 @@ def test_injected_schedules(row):
     assert_close(state.hyperparams["learning_rate"], jnp.asarray(falling(3)))
 
 
-@rows("inject")
+@rows("inject", among=everyone)
 def test_injection_into_16_bit_parameters(row):
     params, trees = tree(0, jnp.bfloat16), gradients(2, jnp.bfloat16)
     plain, _ = advance(row, row.make(), params, trees)
@@ -89,7 +89,7 @@ def test_injection_into_16_bit_parameters(row):
         advance(row, _inject(row), params, trees)
 
 
-@rows("schedules")
+@rows("schedules", among=everyone)
 def test_a_constant_schedule_is_the_scalar(row):
     params, trees = tree(0), gradients(4)
     expected = advance(row, row.make(), params, trees)
@@ -99,7 +99,7 @@ def test_a_constant_schedule_is_the_scalar(row):
         assert_identical(advance(row, constant, params, trees), expected)
 
 
-@rows("schedules")
+@rows("schedules", among=everyone)
 def test_a_schedule_counts_updates_from_zero(row):
     params, trees = tree(0), gradients(4)
     before = advance(row, row.make(), params, trees[:2])
@@ -115,7 +115,7 @@ def test_a_schedule_counts_updates_from_zero(row):
         assert max(moved) > 1e-4 * row.learning_rate
 
 
-@rows("decay")
+@rows("decay", among=everyone)
 def test_decay_needs_params(row):
     optimizer = row.make(**row.decay)
     state = optimizer.init(tree(0))
@@ -123,7 +123,7 @@ def test_decay_needs_params(row):
         optimizer.update(gradients(1)[0], state, **row.extra_args(jnp.float32(1.0)))
 
 
-@rows("decay")
+@rows("decay", among=everyone)
 def test_decay_shrinks_parameters_without_gradient(row):
     params = tree(0)
     zeros = [jax.tree.map(jnp.zeros_like, params)]
@@ -131,7 +131,7 @@ def test_decay_shrinks_parameters_without_gradient(row):
     assert jnp.all(jnp.abs(decayed["w"]) < jnp.abs(params["w"]))
 
 
-@rows("decay")
+@rows("decay", among=everyone)
 def test_decay_takes_a_schedule(row):
     params, trees = tree(0), gradients(2)
     expected, _ = advance(row, row.make(**row.decay), params, trees)

@@ -7,12 +7,10 @@ import optax
 import pytest
 
 import arsg_optax
-from tests.interop.nestings import NESTINGS, Nesting
+from tests.interop.nestings import BARE, NESTINGS, Nesting
 from tests.interop.steps import advance, assert_close, gradients, iterate, tree
-from tests.interop.table import rows
+from tests.interop.table import everyone, rows
 from tests.reference.rsg import two_point
-
-BARE = NESTINGS[0]
 
 
 def _expected(row, nesting: Nesting, params, trees):
@@ -46,8 +44,18 @@ def _assert_iterate(row, nesting, point, params, trees):
         np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=limit)
 
 
+@rows("eval_params", among=everyone)
+def test_iterate(row):
+    _check_iterate(row, BARE)
+
+
+@pytest.mark.parametrize("nesting", NESTINGS, ids=lambda nesting: nesting.name)
 @rows("eval_params")
 def test_iterate_at_any_depth(row, nesting):
+    _check_iterate(row, nesting)
+
+
+def _check_iterate(row, nesting):
     trees = gradients(4)
     params, state = advance(
         row, nesting.wrap(row), tree(0), trees, compiled=nesting.branches

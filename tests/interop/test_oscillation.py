@@ -136,8 +136,9 @@ def _arrays(seed):
     return {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in SHAPES.items()}
 
 
-@pytest.mark.parametrize("explicit", [False, True], ids=["automatic", "explicit"])
-@pytest.mark.parametrize("layout", ["rows", "2-D"])
+@pytest.mark.parametrize(
+    ("layout", "explicit"), [("rows", False), ("2-D", True)], ids=["rows", "explicit"]
+)
 def test_sharded_as_the_parameters(layout, explicit):
     optimizer = _tracked(2)
 
@@ -202,24 +203,25 @@ def test_dtypes_are_stable_under_x64(dtype, window, x64):
 
 
 def _check_dtypes(dtype, sums, window):
-    tracker, traces = track_oscillation(window=window), []
-
-    @jax.jit
-    def update(updates, state):
-        traces.append(1)
-        return tracker.update(updates, state)
-
+    tracker = track_oscillation(window=window)
     state = tracker.init(tree(0, dtype))
-    held = signature(state)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.path)} == {jnp.dtype(sums)}
-    for seed in (1, 2, 3):
-        updates, state = update(tree(seed, dtype), state)
-        assert signature(state) == held
-        assert signature(updates) == signature(tree(0, dtype))
-    assert len(traces) == 1
+    updates, after = jax.eval_shape(tracker.update, tree(1, dtype), state)
+    assert signature(after) == signature(state)
+    assert signature(updates) == signature(tree(0, dtype))
     default = jax.dtypes.canonicalize_dtype(float)
-    assert signature(state.oscillation()) == [((), default, False)]
-    assert_finite(state)
+    oscillation = jax.eval_shape(TrackOscillationState.oscillation, after)
+    assert signature(oscillation) == [((), default, False)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_in_16_bits_sums_stay_finite(dtype):
+    tracker = track_oscillation(window=2)
+    update, state = jax.jit(tracker.update), tracker.init(tree(0, dtype))
+    for seed in (1, 2, 3):
+        _, state = update(tree(seed, dtype), state)
+    assert update._cache_size() == 1
+    assert_finite((state, state.oscillation()))
 
 
 @pytest.mark.parametrize(

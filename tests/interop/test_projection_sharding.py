@@ -29,8 +29,9 @@ def _mesh_sets():
     return [Box(bounds, 0.5), L2Ball(3.0, column), HalfSpace(column, -2.0)]
 
 
-@pytest.mark.parametrize("explicit", [False, True], ids=["automatic", "explicit"])
-@pytest.mark.parametrize("layout", ["rows", "2-D"])
+@pytest.mark.parametrize(
+    ("layout", "explicit"), [("rows", False), ("2-D", True)], ids=["rows", "explicit"]
+)
 @pytest.mark.parametrize("index", range(3))
 def test_everything_lies_as_the_parameters(index, layout, explicit):
     optimizer, trees = _arsg(_mesh_sets()[index]), [_arrays(seed) for seed in (1, 2)]

@@ -27,7 +27,7 @@ def _reduced(axis_name: Any, spec: PartitionSpec, out: Any = None, **options: An
 
     mesh = make_mesh((2, 4), explicit=False)
     specs = {"in_specs": (spec, PartitionSpec()), "out_specs": out or PartitionSpec()}
-    return shard_map(reduce, mesh=mesh, **specs, **options)(W, B)
+    return jax.jit(shard_map(reduce, mesh=mesh, **specs, **options))(W, B)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 import arsg_optax
 from arsg_optax import Box, HalfSpace, L2Ball
@@ -18,12 +18,12 @@ from tests.interop.chains import matrices
 from tests.interop.meshes import make_mesh, shard_map
 from tests.interop.row import Row
 from tests.interop.steps import assert_close
-from tests.interop.table import rows
+from tests.interop.table import TABLE, distinct, rows
 
 AXES = ("x", "y")
 SHAPES = {"a": (4,), "b": (16,), "w": (8, 16)}
 MIXED = {"a": PartitionSpec(), "b": PartitionSpec("y"), "w": PartitionSpec(*AXES)}
-LAYOUTS = {"replicated": dict.fromkeys(SHAPES, PartitionSpec()), "mixed": MIXED}
+REPLICATED = dict.fromkeys(SHAPES, PartitionSpec())
 STEPS = 3
 
 # The sets lie so that each step ends outside: what is not reduced goes to other points.
@@ -93,40 +93,58 @@ def _train(optimizer, specs=None, extra=None):
 
     params = _arrays(0)
     state = optimizer.init(params)
-    if specs is not None:
+    if specs is None:
+        step = jax.jit(step)
+    else:
         where = _specs(params, specs), _specs(state, specs), _specs(params, specs)
         mesh = make_mesh((2, 4), explicit=False)
         step = shard_map(step, mesh=mesh, in_specs=where, out_specs=where)
-    step = jax.jit(step)
+        # Said at once, as what comes back lies elsewhere and would compile it anew.
+        shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), where)
+        step = jax.jit(step, in_shardings=shardings)
     for seed in range(1, STEPS + 1):
         params, state, updates = step(params, state, _arrays(seed))
     return params, state, updates
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@functools.cache
+def _row_on_one_device(name):
+    row = next(row for row in TABLE if row.name == name)
+    return _train(row.make(), extra=row.extra_args(jnp.float32(1.0)))
+
+
 @rows("shard_map")
-def test_every_optimizer_is_that_of_one_device(row: Row, layout):
+def test_every_optimizer_is_that_of_one_device(row: Row):
     optimizer = row.make(**_named(AXES, row.factory))
-    extra = row.extra_args(jnp.float32(1.0))
-    whole = row.stores_bfloat16() or row.name == "orsg"  # It needs whole matrices.
-    if layout == "mixed" and whole:
+    extra, specs = row.extra_args(jnp.float32(1.0)), MIXED
+    if row.stores_bfloat16() or row.name == "orsg":  # It needs whole matrices.
         with pytest.raises(ValueError, match="shard_map"):
-            _train(optimizer, LAYOUTS[layout], extra)
-        return
-    got = _train(optimizer, LAYOUTS[layout], extra)
-    assert_close(got, _train(row.make(), extra=extra), row.rounding)
+            _train(optimizer, MIXED, extra)
+        specs = REPLICATED
+    got = _train(optimizer, specs, extra)
+    assert_close(got, _row_on_one_device(row.name), row.rounding)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@functools.cache
+def _constraint_on_one_device(name):
+    return _train(CONSTRAINED[name]())
+
+
 @pytest.mark.parametrize("name", CONSTRAINED)
-def test_every_constraint_is_that_of_one_device(name, layout):
-    expected = _train(CONSTRAINED[name]())
-    got = _train(CONSTRAINED[name](axis_name=AXES), LAYOUTS[layout])
-    assert_close(got, expected, 3e-6)
+def test_every_constraint_is_that_of_one_device(name):
+    got = _train(CONSTRAINED[name](axis_name=AXES), MIXED)
+    assert_close(got, _constraint_on_one_device(name), 3e-6)
+
+
+# One that sums over all leaves, one that sums over each, and one that does both.
+@pytest.mark.parametrize("name", ["half-space", "sphere", "switch"])
+def test_named_axes_along_which_nothing_is_split(name):
+    got = _train(CONSTRAINED[name](axis_name=AXES), REPLICATED)
+    assert_close(got, _constraint_on_one_device(name), 3e-6)
 
 
 def _needs_a_name(row: Row) -> bool:
-    return bool(_named(None, row.factory))
+    return distinct(row) and bool(_named(None, row.factory))
 
 
 @rows("shard_map", among=_needs_a_name)
@@ -134,13 +152,15 @@ def test_without_a_name_split_parameters_are_refused(row: Row):
     extra = row.extra_args(jnp.float32(1.0))
     with pytest.raises(ValueError, match=r"axis_name=\('y',\)|axis_name=\('x', 'y'\)"):
         _train(row.make(), MIXED, extra)
-    _train(row.make(), LAYOUTS["replicated"], extra)
+    got = _train(row.make(), REPLICATED, extra)
+    assert_close(got, _row_on_one_device(row.name), row.rounding)
 
 
 @pytest.mark.parametrize("name", CONSTRAINED)
 def test_without_a_name_constraints_refuse_split_parameters(name):
     if name == "box":  # Its elements know nothing of each other.
-        assert_close(_train(CONSTRAINED[name](), MIXED), _train(CONSTRAINED[name]()))
+        got = _train(CONSTRAINED[name](), MIXED)
+        assert_close(got, _constraint_on_one_device(name))
         return
     with pytest.raises(ValueError, match=r"axis_name=\('y',\)|axis_name=\('x', 'y'\)"):
         _train(CONSTRAINED[name](), MIXED)
@@ -172,27 +192,28 @@ def test_a_split_leaf_that_is_on_no_sphere_needs_no_name():
     assert_close(_train(optimizer, MIXED), _train(optimizer))
 
 
-@pytest.mark.parametrize("name", CONSTRAINED)
+# A set with numbers, which no device holds a part of.
+@pytest.mark.parametrize("name", ["ball", *(n for n in CONSTRAINED if n not in SETS)])
 def test_whole_parameters_that_differ_by_device(name):
     """With axis_name=() the devices are as many optimizers that know nothing else."""
     optimizer = CONSTRAINED[name](axis_name=())
-    if name in SETS:  # With numbers, which no device holds a part of.
-        optimizer = arsg_optax.project(optax.sgd(0.1), L2Ball(1.0), axis_name=())
     shapes = {name: (2, *shape) for name, shape in SHAPES.items()}
     params, gradient = _arrays(0, shapes), _arrays(1, shapes)
     state = jax.vmap(optimizer.init)(params)
 
-    def two_steps(params, state, gradient):
-        for _ in range(2):
-            updates, state = optimizer.update(gradient, state, params)
-            params = optax.apply_updates(params, updates)
-        return params, state
+    def step(params, state, gradient):
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
 
     def on_this_device(*trees):
         alone = jax.tree.map(lambda leaf: leaf[0], trees)
-        return jax.tree.map(lambda leaf: leaf[None], two_steps(*alone))
+        return jax.tree.map(lambda leaf: leaf[None], step(*alone))
 
     mesh, spec = make_mesh((2, 4), explicit=False), PartitionSpec("x")
     split = shard_map(on_this_device, mesh=mesh, in_specs=spec, out_specs=spec)
-    expected = jax.vmap(two_steps)(params, state, gradient)
-    assert_close(jax.jit(split)(params, state, gradient), expected, 3e-6)
+    split = jax.jit(split, in_shardings=NamedSharding(mesh, spec))
+    whole = jax.jit(jax.vmap(step))
+    got = expected = params, state
+    for _ in range(2):
+        got, expected = split(*got, gradient), whole(*expected, gradient)
+    assert_close(got, expected, 3e-6)

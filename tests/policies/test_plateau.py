@@ -17,21 +17,22 @@ DEFAULTS = {
 }
 
 
-def _first_flat(losses, **changes):
+@jax.jit
+@jax.vmap
+def _found(loss):
+    def step(carry, value):
+        windows, found, count = carry
+        windows = push(windows, value, DEFAULTS["window"])
+        now = is_flat(windows, **DEFAULTS) & (found < 0)
+        return (windows, jnp.where(now, count, found), count + 1), None
+
+    start = empty_windows(), jnp.int32(-1), jnp.int32(0)
+    return jax.lax.scan(step, start, loss)[0][1]
+
+
+def _first_flat(losses):
     """The value at which each loss is first found flat, or -1."""
-    rule = {**DEFAULTS, **changes}
-
-    def one(loss):
-        def step(carry, value):
-            windows, found, count = carry
-            windows = push(windows, value, rule["window"])
-            now = is_flat(windows, **rule) & (found < 0)
-            return (windows, jnp.where(now, count, found), count + 1), None
-
-        start = empty_windows(), jnp.int32(-1), jnp.int32(0)
-        return jax.lax.scan(step, start, loss)[0][1]
-
-    return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(losses, jnp.float32)))
+    return np.asarray(_found(jnp.asarray(losses, jnp.float32)))
 
 
 def _noisy(loss, deviation, seed=0):

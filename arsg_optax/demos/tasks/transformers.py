@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 
-from arsg_optax import MatrixAxes, hidden_matrices
 from arsg_optax.demos.augmentation import augment_padded
 from arsg_optax.demos.byte_text import (
     VOCABULARY,
@@ -23,17 +22,15 @@ from arsg_optax.demos.models import Transformer, ViT
 from arsg_optax.demos.tasks.kinds import Bytes, Images
 from arsg_optax.demos.tasks.settings import Cosine, Settings, WarmUp
 from arsg_optax.demos.tasks.task import Task
+from arsg_optax.demos.training.optimizers import hidden_matrices, is_axes
 
 _DECAY = 0.1
 
 
 def _matrices(params: Any) -> Any:
     """The mask of the decay: what `orsg` orthogonalizes, no embedding and no head."""
-    found = hidden_matrices(params)
     return jax.tree.map(
-        lambda axes: axes is not None,
-        found,
-        is_leaf=lambda node: node is None or isinstance(node, MatrixAxes),
+        lambda axes: axes is not None, hidden_matrices(params), is_leaf=is_axes
     )
 
 

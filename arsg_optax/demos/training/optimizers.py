@@ -6,6 +6,7 @@ of gradients, and `rsg` takes the step times their *mean*.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -177,6 +178,13 @@ def adarem_s(
     return arsg_optax.adarem_s(learning_rate, **options)
 
 
+def orsg(
+    learning_rate: optax.ScalarOrSchedule, **options: Any
+) -> optax.GradientTransformation:
+    """`arsg_optax.orsg` with the kernels of convolutions among its matrices."""
+    return arsg_optax.orsg(learning_rate, matrices=hidden_matrices, **options)
+
+
 def inner_muon(
     learning_rate: optax.ScalarOrSchedule,
     b1: float = 0.95,
@@ -188,26 +196,51 @@ def inner_muon(
 
     What it leaves to Adam has the same step size, as in `orsg`.
     """
+
+    def dimensions(params: Params) -> Any:
+        return jax.tree.map(
+            lambda axes: axes and optax.contrib.MuonDimensionNumbers(*axes),
+            hidden_matrices(params),
+            is_leaf=is_axes,
+        )
+
     return optax.contrib.muon(
         learning_rate,
         beta=b1,
         adam_b2=b2,
         weight_decay=weight_decay,
         weight_decay_mask=mask,
-        muon_weight_dimension_numbers=_as_muon_names_them,
+        muon_weight_dimension_numbers=dimensions,
     )
 
 
-def _as_muon_names_them(params: Params) -> Any:
-    def named(axes: Any) -> Any:
-        return optax.contrib.MuonDimensionNumbers(*axes) if axes else None
-
-    found = arsg_optax.hidden_matrices(params)
+def hidden_matrices(params: Params) -> Any:
+    """As `arsg_optax`'s, and four axes are a convolution: (height, width, in, out)."""
+    flat = jax.tree.map(
+        lambda leaf: (
+            jax.ShapeDtypeStruct(
+                (math.prod(leaf.shape[:-1]), leaf.shape[-1]), leaf.dtype
+            )
+            if jnp.ndim(leaf) == 4
+            else leaf
+        ),
+        params,
+    )
     return jax.tree.map(
-        named,
-        found,
-        is_leaf=lambda x: x is None or isinstance(x, arsg_optax.MatrixAxes),
+        lambda axes, leaf: (
+            arsg_optax.MatrixAxes((0, 1, 2), 3)
+            if axes and jnp.ndim(leaf) == 4
+            else axes
+        ),
+        arsg_optax.hidden_matrices(flat),
+        params,
+        is_leaf=is_axes,
     )
+
+
+def is_axes(node: Any) -> bool:
+    """Whether a node is a leaf of what `hidden_matrices` returns."""
+    return node is None or isinstance(node, arsg_optax.MatrixAxes)
 
 
 def _convolutions(params: Params) -> Any:
@@ -217,7 +250,7 @@ def _convolutions(params: Params) -> Any:
 OPTIMIZERS: Mapping[str, Optimizer] = {
     optimizer.name: optimizer
     for optimizer in (
-        Optimizer("orsg", arsg_optax.orsg, ITERATE, baseline=False, needs_rank=2),
+        Optimizer("orsg", orsg, ITERATE, baseline=False, needs_rank=2),
         Optimizer("arsgw", arsg_optax.arsgw, ITERATE, baseline=False),
         Optimizer("arsg", arsg_optax.arsg, ITERATE, baseline=False),
         Optimizer("arsgb", arsg_optax.arsgb, ITERATE, baseline=False),

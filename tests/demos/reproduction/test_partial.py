@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 
+import jax
 import numpy as np
 import pytest
 
@@ -33,10 +34,11 @@ def data():
     return find_task("digits-mlp").data(None, 256)
 
 
-@pytest.fixture
-def whole(data, tmp_path):
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
     """The run in one piece."""
-    return train(TRIAL, data, Store(tmp_path / "whole"), Told())
+    with jax.numpy_dtype_promotion("standard"):
+        return train(TRIAL, data, Store(tmp_path_factory.mktemp("whole")), Told())
 
 
 def test_it_goes_on_to_the_same_numbers(data, whole, tmp_path):

@@ -113,7 +113,7 @@ sys.exit(main(["tiny", *sys.argv[1:]]))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-def test_ctrl_c_keeps_what_is_finished(tmp_path):
+def test_ctrl_c_keeps_what_is_finished(tiny, tmp_path, capsys):
     command = [sys.executable, "-c", _TINY]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, text=True
@@ -127,8 +127,5 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path):
         assert process.wait(60) == 130
     records = Store(tmp_path / "results/runs").records()
     assert 1 <= len(records) < 8
-    again = subprocess.run(
-        [*command, "--plan"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert again.returncode == 0
-    assert f"{len(records)} of them recorded" in again.stdout
+    assert main(["tiny", "--plan"]) == 0
+    assert f"{len(records)} of them recorded" in capsys.readouterr().out
