@@ -216,26 +216,19 @@ def inner_muon(
 
 def hidden_matrices(params: Params) -> Any:
     """As `arsg_optax`'s, and four axes are a convolution: (height, width, in, out)."""
-    flat = jax.tree.map(
-        lambda leaf: (
-            jax.ShapeDtypeStruct(
-                (math.prod(leaf.shape[:-1]), leaf.shape[-1]), leaf.dtype
-            )
-            if jnp.ndim(leaf) == 4
-            else leaf
-        ),
-        params,
-    )
-    return jax.tree.map(
-        lambda axes, leaf: (
-            arsg_optax.MatrixAxes((0, 1, 2), 3)
-            if axes and jnp.ndim(leaf) == 4
-            else axes
-        ),
-        arsg_optax.hidden_matrices(flat),
-        params,
-        is_leaf=is_axes,
-    )
+
+    def flattened(leaf: Any) -> Any:
+        if jnp.ndim(leaf) != 4:
+            return leaf
+        *inputs, outputs = leaf.shape
+        return jax.ShapeDtypeStruct((math.prod(inputs), outputs), leaf.dtype)
+
+    def unflattened(axes: Any, leaf: Any) -> Any:
+        convolution = axes is not None and jnp.ndim(leaf) == 4
+        return arsg_optax.MatrixAxes((0, 1, 2), 3) if convolution else axes
+
+    found = arsg_optax.hidden_matrices(jax.tree.map(flattened, params))
+    return jax.tree.map(unflattened, found, params, is_leaf=is_axes)
 
 
 def is_axes(node: Any) -> bool:

@@ -34,6 +34,7 @@ NAMES = (
     "namsg-cifar10",
     "adarem-imagenet",
     "adarem-ptb",
+    "python-transformer",
 )
 COUNTS = {
     "SGD": 32,
