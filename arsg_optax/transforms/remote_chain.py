@@ -11,7 +11,7 @@ from arsg_optax._iterate import shifted
 from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._rounding import FIRST_MOMENT
-from arsg_optax._states import by_path, without_variables
+from arsg_optax._states import without_variables
 from arsg_optax._trees import check_real, check_updates, per_leaf
 from arsg_optax._validation import check, check_flag
 from arsg_optax.transforms import _links
@@ -52,18 +52,12 @@ class RemoteChainState(NamedTuple):
         Args:
           params: y, the tree that the state belongs to; other leaves may stand in it.
 
-        Returns:
-          Tree as ``params``, with its shapes and dtypes.
-
         Raises:
           ValueError: if params do not fit the state, or if a link makes a direction
             of what it gets and the form is concise: then no iterate is known.
         """
         if not jax.tree.leaves(self.mu):
             return params
-        return shifted(params, self.mu, self._offset())
-
-    def _offset(self) -> dict[str, jax.Array]:
         state = without_variables(self)
         if _stores(state):
             u = state.previous
@@ -76,7 +70,7 @@ class RemoteChainState(NamedTuple):
         else:
             u = _links.divided(state.mu, state.links)
         ahead = state.applied_distance * state.applied_learning_rate
-        return by_path(step(u, ahead))
+        return shifted(params, step(u, ahead))
 
     def metrics(self) -> dict[str, jax.Array]:
         """The scalars worth logging, see :func:`arsg_optax.metrics`."""
@@ -105,16 +99,12 @@ def remote_chain(
     :math:`\beta_t` and :math:`\mu_t` the arguments ``b1`` and ``observation``,
     :math:`\eta_t = \mu_t \beta_t / (1 - \beta_t)` the distance, :math:`\gamma` the
     weight decay, :math:`y_t` the parameters and :math:`P_t` what the links do, such as
-    the division by :math:`\sqrt{\hat v_t}`. Both forms start from :math:`m_0 = 0` and
-    average the gradient,
-
-    .. math:: m_t \leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t.
-
-    The concise form (``exact=False``) and the exact form (``exact=True``) then do
+    the division by :math:`\sqrt{\hat v_t}`. Both forms start from :math:`m_0 = 0`:
 
     .. math::
 
       \begin{align*}
+        m_t &\leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t \\
         \text{concise:} \quad y_{t+1} &\leftarrow y_t
           - \alpha_t \left( P_t((1-\mu_t) m_t + \mu_t g_t) + \gamma y_t \right) \\
         \text{exact:} \quad x_{t+1} &\leftarrow x_t
@@ -123,30 +113,28 @@ def remote_chain(
       \end{align*}
 
     The training loop holds :math:`y`; :func:`arsg_optax.eval_params` returns the
-    iterate :math:`x`, which carries far less gradient noise. In the exact form it is
-    the point above, under every schedule. In the concise form it is so while all
-    coefficients and :math:`P_t` are constant, and otherwise a definition that jumps
+    iterate :math:`x`, which carries far less gradient noise. In the concise form it is
+    the point above only while all coefficients and :math:`P_t` are constant, and jumps
     towards :math:`y` when the learning rate falls. With constant coefficients and no
     links the two forms are the same.
 
-    The exact form needs no further array, because :math:`x_t = y_t + \eta_{t-1}
-    \alpha_{t-1} u_{t-1}` follows from the old state. Only where a link cannot be
-    recomputed from its state (a resilience, a declared link, a direction) it stores
-    :math:`u_t`, one array per parameter. Links get :math:`m_t` in the exact form and
-    the mixture in the concise one: for links that divide this is the same algorithm,
-    for a sign or an orthogonalisation it is another one. At learning rate 0 the exact
-    form moves :math:`y` to :math:`x`, once; when the rate leaves 0 again, :math:`y`
-    jumps ahead by :math:`(1+\eta_t)\alpha_t u_t`.
+    The exact form finds :math:`x_t = y_t + \eta_{t-1} \alpha_{t-1} u_{t-1}` from the
+    old state. Where a link cannot be recomputed from its state (a resilience, a
+    declared link, a direction) it stores :math:`u_t`. Its links get :math:`m_t`, not
+    the mixture: for links that divide this is the same algorithm, for a sign or an
+    orthogonalisation another one. At learning rate 0 it moves :math:`y` to :math:`x`,
+    once; when the rate leaves 0 again, :math:`y` jumps ahead by
+    :math:`(1+\eta_t)\alpha_t u_t`.
 
-    Every link gets the gradient as the extra argument ``raw_gradient``, as inside
-    :func:`arsg_optax.chain_on_gradient`, and takes its statistics from it; masks and
-    partitions of links need ``mask_compatible_extra_args=True``. A policy around the
-    optimizer may pass the () arrays ``observation_scale``, which multiplies the factor,
-    ``learning_rate_scale``, and ``observation_boost``, which multiplies the factor and
-    shortens the step, see :func:`arsg_optax.observation_boost`.
+    Every link gets the gradient as the extra argument ``raw_gradient`` and takes its
+    statistics from it; masks and partitions of links need
+    ``mask_compatible_extra_args=True``. A policy around the optimizer may pass the ()
+    arrays ``observation_scale``, ``learning_rate_scale`` and ``observation_boost``, see
+    :func:`arsg_optax.observation_boost`.
 
-    State: one array per parameter, those of the links, and one more where the exact
-    form stores :math:`u_t`.
+    State: one array per parameter, those of the links, and :math:`u_t` where it is
+    stored. Updates come out in the parameters' dtypes, or without ``params`` in those
+    of the gradients.
 
     Args:
       *links: transforms between momentum and decay, in order. The state of each must
@@ -160,11 +148,10 @@ def remote_chain(
       observation: observation factor, dimensionless, in [0, 1), or a schedule; None
         where ``distance`` is given.
       distance: observation distance in momentum steps, at least 0, or a schedule,
-        instead of ``observation``. The concise form needs it below
-        ``b1 / (1 - b1)``.
-      exact: the exact form instead of the papers' concise one. It uses what links that
-        divide say by ``denominator()`` alone. With a bfloat16 momentum the rounding of
-        :math:`m_t` moves :math:`y` by :math:`1+\eta_t` times as much as :math:`x`.
+        instead of ``observation``; below ``b1 / (1 - b1)`` in the concise form.
+      exact: the exact form instead of the papers' concise one. With a bfloat16 momentum
+        the rounding of :math:`m_t` moves :math:`y` by :math:`1+\eta_t` times as much as
+        :math:`x`.
       debias: divide the momentum's part of the direction by the total weight of its
         gradients, see :func:`arsg_optax.remote_observation`; not in the exact form.
       weight_decay: decoupled, multiplied by the learning rate, or a schedule. It acts
@@ -174,10 +161,6 @@ def remote_chain(
       mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
         float32 or float64; None is the parameter's dtype, but float32 at least.
 
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes, or where ``update`` gets no params in those of the gradients.
-
     Raises:
       ValueError: if an argument is out of range or contradicts another, if a link does
         not say what it does, or if gradients are not real floating point or do not fit
@@ -186,30 +169,20 @@ def remote_chain(
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
       >>> def f(x): return jnp.sum(x ** 2)
-      >>> solver = arsg_optax.remote_chain(
-      ...     arsg_optax.scale_by_adam_rms(b2=0.99),
-      ...     learning_rate=optax.linear_schedule(0.3, 0.0, 5),
-      ...     b1=0.9,
-      ...     exact=True,
-      ... )
+      >>> link = arsg_optax.scale_by_adam_rms(b2=0.99)
+      >>> solver = arsg_optax.remote_chain(link, learning_rate=0.1, b1=0.9, exact=True)
       >>> params = jnp.array([1., 2., 3.])
       >>> state = solver.init(params)
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
-      ...     iterate = arsg_optax.eval_params(state, params)
-      ...     print(f'{f(params):.2f} {f(iterate):.2f}')
-      13.33 13.64
-      12.64 13.11
-      12.07 12.56
-      11.69 12.10
-      11.59 11.83
+      >>> print(f'{f(params):.2f} {f(arsg_optax.eval_params(state, params)):.2f}')
+      12.07 12.48
 
     References:
-      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2 (exact), eq. 3
-      (concise) and Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, 2019,
-      eq. 6 (exact).
+      ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, eq. 2 (exact), eq. 3
+      (concise), Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, eq. 6
+      (exact).
     """
     schedules = Schedules(learning_rate, b1, observation, distance, exact)
     schedules.check()
@@ -224,15 +197,11 @@ def remote_chain(
         states = tuple(link.init(params) for link in chained)
         _links.check_links(states)
         stores = exact and not _links.can_be_recomputed(states)
+        weight, *applied = (jnp.zeros([], default_float()) for _ in range(4))
+        previous = moments_like(params, None) if stores else ()
+        mu = moments_like(params, mu_dtype)
         return RemoteChainState(
-            count=jnp.zeros([], jnp.int32),
-            mu=moments_like(params, mu_dtype),
-            weight=jnp.zeros([], default_float()),
-            links=states,
-            previous=moments_like(params, None) if stores else (),
-            applied_learning_rate=jnp.zeros([], default_float()),
-            applied_observation=jnp.zeros([], default_float()),
-            applied_distance=jnp.zeros([], default_float()),
+            jnp.zeros([], jnp.int32), mu, weight, states, previous, *applied
         )
 
     def update_fn(
@@ -263,9 +232,8 @@ def remote_chain(
         )
         incoming = new_state.mu
         if not exact:
-            share = 1 - now.observation
-            share = share / new_state.weight if debias else share
-            mixture = mix(updates, new_state.mu, share, now.observation)
+            weight = new_state.weight if debias else None
+            mixture = mix(updates, new_state.mu, now.observation, weight)
             incoming = cast_updates(mixture, params, updates)
         made, states = _through_links(
             chained, incoming, state, params, {**extra_args, "raw_gradient": updates}
