@@ -61,8 +61,8 @@ def arsgb(
       max_boosts: most automatic boosts; the paper does one.
       window, threshold, confidence, refractory: when a loss counts as flat, see
         :func:`arsg_optax.observation_boost`.
-      b1, b2, eps, exact, preconditioner, debias, weight_decay, mask, mu_dtype,
-        nu_dtype: as in :func:`arsg_optax.arsg`.
+      b1, b2, eps, exact, preconditioner, debias: as in :func:`arsg_optax.arsg`.
+      weight_decay, mask, mu_dtype, nu_dtype: as there.
 
     Raises:
       ValueError: if an argument is out of range, or if ``update`` gets no ``value``

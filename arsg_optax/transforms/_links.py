@@ -65,6 +65,15 @@ def check_links(states: tuple[Any, ...]) -> None:
         )
 
 
+def apply(links: Any, states: tuple, updates: Any, params: Any, extra: dict) -> Any:
+    """What the links make of updates, one after the other, and their states."""
+    new_states = []
+    for link, state in zip(links, states, strict=True):
+        updates, state = link.update(updates, state, params, **extra)
+        new_states.append(state)
+    return updates, tuple(new_states)
+
+
 def can_be_recomputed(states: tuple[Any, ...]) -> bool:
     """Whether the states alone say what the links make of the momentum."""
     for _, state in _declared(states):

@@ -47,10 +47,8 @@ class RemoteChainState(NamedTuple):
 
         with :math:`u_t` the momentum over all denominators of the links, or the stored
         direction where the exact form keeps one. In the concise form links that only
-        multiply by factors around 1 are left out.
-
-        Args:
-          params: y, the tree that the state belongs to; other leaves may stand in it.
+        multiply by factors around 1 are left out. Other leaves may stand in y =
+        ``params``.
 
         Raises:
           ValueError: if params do not fit the state, or if a link makes a direction
@@ -132,9 +130,8 @@ def remote_chain(
     arrays ``observation_scale``, ``learning_rate_scale`` and ``observation_boost``, see
     :func:`arsg_optax.observation_boost`.
 
-    State: one array per parameter, those of the links, and :math:`u_t` where it is
-    stored. Updates come out in the parameters' dtypes, or without ``params`` in those
-    of the gradients.
+    State: one array per parameter, those of the links, and :math:`u_t` where stored.
+    Updates come out in the parameters' dtypes, or without ``params`` in the gradients'.
 
     Args:
       *links: transforms between momentum and decay, in order. The state of each must
@@ -187,7 +184,14 @@ def remote_chain(
     schedules = Schedules(learning_rate, b1, observation, distance, exact)
     schedules.check()
     check("weight_decay", weight_decay)
-    _check_form(exact, debias)
+    check_flag("exact", exact)
+    check_flag("debias", debias)
+    if exact and debias:
+        raise ValueError(
+            "debias must be False with exact=True, got True: the correction belongs to "
+            "the momentum's part of the mixture and has no two-point form; leave one "
+            "of them out."
+        )
     _links.check_transforms(links)
     mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
     chained = tuple(optax.with_extra_args_support(link) for link in links)
@@ -222,22 +226,16 @@ def remote_chain(
         check_updates("updates", updates, state.mu)
         scales = observation_scale, learning_rate_scale, observation_boost
         now = schedules.at(state.count, *scales)
-        new_state = state._replace(
-            count=increment(state.count),
-            mu=update_moment(updates, state.mu, now.b1, state.count, FIRST_MOMENT),
-            weight=now.b1 * state.weight + (1 - now.b1),
-            applied_learning_rate=as_scalar(now.learning_rate),
-            applied_observation=as_scalar(now.observation),
-            applied_distance=as_scalar(now.distance),
-        )
+        new_state = _averaged(state, updates, now)
         incoming = new_state.mu
         if not exact:
             weight = new_state.weight if debias else None
             mixture = mix(updates, new_state.mu, now.observation, weight)
             incoming = cast_updates(mixture, params, updates)
-        made, states = _through_links(
-            chained, incoming, state, params, {**extra_args, "raw_gradient": updates}
-        )
+        # One count for all links, so that a compiler sees that moments are rounded with
+        # the same random bits, see `_rounding`.
+        passed = {**extra_args, "raw_gradient": updates, "shared_step": state.count}
+        made, states = _links.apply(chained, state.links, incoming, params, passed)
         new_state = new_state._replace(links=states)
         decaying = not switched_off(weight_decay)
         if decaying:
@@ -260,27 +258,16 @@ def _stores(state: RemoteChainState) -> bool:
     return not (isinstance(state.previous, tuple) and len(state.previous) == 0)
 
 
-def _check_form(exact: Any, debias: Any) -> None:
-    check_flag("exact", exact)
-    check_flag("debias", debias)
-    if exact and debias:
-        raise ValueError(
-            "debias must be False with exact=True, got True: the correction belongs to "
-            "the momentum's part of the mixture and has no two-point form; leave one "
-            "of them out."
-        )
-
-
-def _through_links(chained, updates, state: RemoteChainState, params, extra_args):
-    """What the links make of the updates, and their states."""
-    # One count for all, so that a compiler sees that moments are rounded with the same
-    # random bits, see `_rounding`.
-    passed = {**extra_args, "shared_step": state.count}
-    states = []
-    for link, link_state in zip(chained, state.links, strict=True):
-        updates, link_state = link.update(updates, link_state, params, **passed)
-        states.append(link_state)
-    return updates, tuple(states)
+def _averaged(state: RemoteChainState, gradient: optax.Updates, now: Any):
+    """The state with the gradient in its momentum, and with the scalars applied."""
+    return state._replace(
+        count=increment(state.count),
+        mu=update_moment(gradient, state.mu, now.b1, state.count, FIRST_MOMENT),
+        weight=now.b1 * state.weight + (1 - now.b1),
+        applied_learning_rate=as_scalar(now.learning_rate),
+        applied_observation=as_scalar(now.observation),
+        applied_distance=as_scalar(now.distance),
+    )
 
 
 def _two_point(
