@@ -9,10 +9,7 @@ the links that it takes. `constraints` keeps parameters in a set or on a sphere,
 from arsg_optax import dynamics, hyperparams, tuning
 from arsg_optax.constraints.projection import ProjectState, project
 from arsg_optax.constraints.sets import Box, HalfSpace, L2Ball
-from arsg_optax.constraints.sphere import (
-    ConstrainToSphereState,
-    constrain_to_sphere,
-)
+from arsg_optax.constraints.sphere import ConstrainToSphereState, constrain_to_sphere
 from arsg_optax.constraints.sphere_learning_rate import (
     ScaleBySphereLearningRateState,
     scale_by_sphere_learning_rate,
@@ -46,19 +43,13 @@ from arsg_optax.transforms.learning_rate import (
     ScaleByLearningRateState,
     scale_by_learning_rate,
 )
-from arsg_optax.transforms.observation import (
-    RemoteObservationState,
-    remote_observation,
-)
+from arsg_optax.transforms.observation import RemoteObservationState, remote_observation
 from arsg_optax.transforms.orthogonalization import (
     MatrixAxes,
     OrthogonalizeState,
     orthogonalize,
 )
-from arsg_optax.transforms.oscillation import (
-    TrackOscillationState,
-    track_oscillation,
-)
+from arsg_optax.transforms.oscillation import TrackOscillationState, track_oscillation
 from arsg_optax.transforms.preconditioning import (
     ScaleByNonincreasingRmsState,
     scale_by_nonincreasing_rms,
@@ -68,10 +59,7 @@ from arsg_optax.transforms.rectified_rms import (
     scale_by_rectified_rms,
 )
 from arsg_optax.transforms.remote_chain import RemoteChainState, remote_chain
-from arsg_optax.transforms.resilience import (
-    ScaleByResilienceState,
-    scale_by_resilience,
-)
+from arsg_optax.transforms.resilience import ScaleByResilienceState, scale_by_resilience
 from arsg_optax.transforms.softplus_rms import (
     ScaleBySoftplusRmsState,
     scale_by_softplus_rms,

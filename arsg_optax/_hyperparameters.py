@@ -12,21 +12,13 @@ from arsg_optax._validation import check_scheduled
 
 
 def value_at(
-    name: str, hyperparameter: Any, count: jax.typing.ArrayLike
+    name: str, hyperparameter: Any, count: Any, scale: jax.Array | None = None
 ) -> float | jax.Array:
-    """The value of a hyper-parameter at an update.
+    """What a number, a scalar array or a schedule of the count is at an update.
 
-    A Python or NumPy number stays one, so that `1 - b1` is formed in double precision
-    before it meets a float32 array.
-
-    Args:
-      name: the argument's name, for messages.
-      hyperparameter: what :func:`check` has passed: a number, a scalar array or a
-        schedule of the count.
-      count: () int32, the number of updates before this one.
-
-    Returns:
-      A Python float or a scalar of JAX's default float dtype.
+    A Python or NumPy number comes as a float, so that `1 - b1` is formed in double
+    precision before it meets a float32 array; all else as a scalar of JAX's default
+    float dtype, and so does what a policy scales.
 
     Raises:
       ValueError: if a schedule gives no scalar, 16 bits where those do not do, or,
@@ -37,8 +29,8 @@ def value_at(
         value = hyperparameter(count)
         check_scheduled(name, value, count)
     if isinstance(value, (int, float, np.generic, np.ndarray)):
-        return float(value)
-    return as_scalar(value)
+        return scaled(float(value), scale)
+    return scaled(as_scalar(value), scale)
 
 
 def scaled(value: float | jax.Array, scale: jax.Array | None) -> float | jax.Array:

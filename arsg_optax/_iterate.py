@@ -34,21 +34,15 @@ _REMEDY = (
 )
 
 
-def shifted(
-    params: optax.Params, observed: optax.Updates, offsets: dict[str, jax.Array]
-) -> optax.Params:
-    """Parameters plus offsets, by path; other leaves stay as they are.
-
-    Args:
-      params: the parameters that a state belongs to.
-      observed: a tree of the state whose leaves are moved.
-      offsets: by the paths of those leaves, in float32 at least.
+def shifted(params: optax.Params, offsets: optax.Updates) -> optax.Params:
+    """Parameters plus offsets in float32 at least, matched by path; others stay.
 
     Raises:
       ValueError: if the parameters lack one of those leaves, or it has another shape.
     """
     shapes = {path: jnp.shape(leaf) for path, leaf in by_path(params).items()}
-    for path, leaf in by_path(observed).items():
+    known = by_path(offsets)
+    for path, leaf in known.items():
         if shapes.get(path) != jnp.shape(leaf):
             raise ValueError(
                 "params must be those that opt_state belongs to, got none of shape "
@@ -57,7 +51,7 @@ def shifted(
             )
 
     def move(path, leaf):
-        offset = offsets.get(jax.tree_util.keystr(path))
+        offset = known.get(jax.tree_util.keystr(path))
         if offset is None:
             return leaf
         moved = jnp.asarray(leaf, offset.dtype) + offset
@@ -77,11 +71,8 @@ def iterate_of(
 ) -> tuple[optax.Params, Moved]:
     """The iterate that a state knows, and which leaves it has moved.
 
-    Args:
-      state: of an optimizer, or of any part of one.
-      params: the tree that the state's `init` saw, with the values held now; leaves
-        outside a mask are `optax.MaskedNode`.
-      path: to the state, for messages.
+    The params are the tree that the state's `init` saw, with the values held now;
+    leaves outside a mask are `optax.MaskedNode`. The path is the state's, for messages.
 
     Raises:
       ValueError: if something may rescale the steps of an observed optimizer, or if the
@@ -124,23 +115,19 @@ def _through_chain(
             point = without_variables(member).constrain(point, params, before)
             continue
         if before and not _leaves_alone(member, before):
-            _refuse(member, before & now, path + step)
+            at = jax.tree_util.keystr(path + step)
+            if before & now:
+                raise ValueError(
+                    "opt_state must hold one observation per leaf, got two for "
+                    f"'{min(before & now)}', the second at '{at}'; chain a single one, "
+                    "or split the leaves between them with optax.partition."
+                )
+            raise ValueError(
+                "opt_state must hold nothing behind an observed optimizer that could "
+                f"rescale its steps, got {type(member).__name__} at '{at}'; {_REMEDY}."
+            )
         point, moved = point_now, before | now
     return point, moved
-
-
-def _refuse(member: Any, twice: Moved, path: Path) -> None:
-    at = jax.tree_util.keystr(path)
-    if twice:
-        raise ValueError(
-            f"opt_state must hold one observation per leaf, got two for "
-            f"'{min(twice)}', the second at '{at}'; chain a single one, or split the "
-            "leaves between them with optax.partition."
-        )
-    raise ValueError(
-        "opt_state must hold nothing behind an observed optimizer that could rescale "
-        f"its steps, got {type(member).__name__} at '{at}'; {_REMEDY}."
-    )
 
 
 def _leaves_alone(member: Any, moved: Moved) -> bool:
@@ -233,28 +220,22 @@ def _joined(params: optax.Params) -> optax.Params:
 
 def _average(state: Any, params: optax.Params) -> optax.Params:
     """What schedule-free evaluates at, (y - (1 - b1) z) / b1."""
-    averaged = by_path(state.z)
+    points = by_path(params)
 
-    def back(path, y):
-        z = averaged.get(jax.tree_util.keystr(path))
-        if z is None:
-            return y
+    def offset(path, z):
+        y = points.get(jax.tree_util.keystr(path), z)
         dtype = compute_dtype(z, y)
         share = 1 / state.b1.astype(dtype) - 1
-        moved = y.astype(dtype) + share * (y.astype(dtype) - z.astype(dtype))
-        return moved.astype(y.dtype)
+        return share * (y.astype(dtype) - z.astype(dtype))
 
-    return jax.tree_util.tree_map_with_path(back, params)
+    return shifted(params, jax.tree_util.tree_map_with_path(offset, state.z))
 
 
 def _check_observes_nothing(state: Any, path: Path) -> None:
     """Refuses a state that hides an observation."""
-    at = jax.tree_util.keystr(path)
-    found = find_states(state)
-    for each in found:
-        if observes(each.state):
-            raise ValueError(
-                "opt_state must hold an observed optimizer only inside wrappers that "
-                f"leave its steps alone, got {type(state).__name__} at '{at}' around "
-                f"one; {_REMEDY}."
-            )
+    if any(observes(each.state) for each in find_states(state)):
+        raise ValueError(
+            "opt_state must hold an observed optimizer only inside wrappers that leave "
+            f"its steps alone, got {type(state).__name__} at "
+            f"'{jax.tree_util.keystr(path)}' around one; {_REMEDY}."
+        )

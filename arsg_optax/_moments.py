@@ -16,15 +16,10 @@ from arsg_optax._trees import per_leaf
 def moments_like(
     params: optax.Params, dtype: jnp.dtype | None, fill: chex.Numeric = 0.0
 ) -> optax.Updates:
-    """A tree of arrays for a moment, sharded as the parameters.
+    """A tree of arrays for a moment, shaped and sharded as the parameters.
 
-    Args:
-      params: tree of arrays or of `jax.ShapeDtypeStruct`.
-      dtype: storage dtype; None is the parameter's, but float32 at least.
-      fill: () value of every element.
-
-    Returns:
-      Tree of arrays with the parameters' shapes.
+    The dtype None is the parameter's, but float32 at least. The parameters may be
+    `jax.ShapeDtypeStruct`; the fill is ().
     """
 
     def moment(param):
@@ -47,25 +42,12 @@ def update_moment(
 ) -> optax.Updates:
     """decay * moment + (1 - decay) * gradient ** order, as the state holds it.
 
-    Computed in float32 at least. A second moment that overflows saturates at the
-    largest number that its stored dtype holds.
-
-    Whatever else an update needs of the moments it takes from the result: a compiler
-    that fuses into loops of one output (XLA's for the CPU) would otherwise keep the
-    moments as they were before they were stored as temporary arrays.
-
-    Args:
-      gradients: tree of real arrays.
-      moments: tree of the same shapes, as stored.
-      decay: () decay rate.
-      step: () int32; with the leaf's path, the element's position and the draw it
-        determines the random bits of bfloat16.
-      draw: tells apart the moments of one optimizer.
-      order: 1 or 2.
-      sticky: whether an element that has reached the largest number stays there.
-
-    Returns:
-      Tree in the dtypes of `moments`; bfloat16 is rounded stochastically.
+    Computed in float32 at least, returned in the moments' dtypes. A second moment that
+    overflows saturates at the largest number that its stored dtype holds, and stays
+    there if it is `sticky`. In bfloat16 it is rounded stochastically, by random bits
+    that depend on the () int32 step, the leaf's path, the element and the draw.
+    Whatever else an update needs of the moments it takes from the result, see
+    docs/cost.md.
     """
     # Sums with a 0 made of the step, which XLA folds: a lowered program then names the
     # two numbers once, not once a leaf.
@@ -98,12 +80,10 @@ def _advance(gradient, moment, old, new, step, salt, shift, order, sticky):
 
 
 def _saturate(fresh: jax.Array, stored: jax.Array) -> jax.Array:
-    """The smaller of a fresh moment and the largest number of its stored dtype.
+    """The fresh moment, but at most the largest number of its stored dtype.
 
-    The limit is written max(largest, stored), which is the same, because no stored
-    moment exceeds it. XLA's CPU compiler computes an operation of one array and a
-    constant again in every loop that reads the result, and each such loop would need
-    the old moment, which then could not be overwritten in place.
+    Written with max(largest, stored), the same number, so that XLA's CPU compiler need
+    not keep the old moment beside the new one, see docs/cost.md.
     """
     largest = jnp.asarray(jnp.finfo(stored.dtype).max, fresh.dtype)
     return jnp.minimum(fresh, jnp.maximum(largest, stored.astype(fresh.dtype)))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -9,14 +10,7 @@ from arsg_optax._trees import check_params, leaf_dtype, map_updates
 
 
 def check_storage_dtype(name: str, dtype: Any) -> jnp.dtype | None:
-    """Normalises `mu_dtype` or `nu_dtype`.
-
-    Args:
-      name: the argument's name, for the message.
-      dtype: None or anything NumPy takes for a dtype.
-
-    Returns:
-      None, or the dtype: bfloat16, float32 or float64.
+    """Normalises `mu_dtype` or `nu_dtype`: None, bfloat16, float32 or float64.
 
     Raises:
       ValueError: for every other dtype; in float16 an eps of 1e-8 is 0.
@@ -42,6 +36,12 @@ def compute_dtype(*leaves: Any) -> jnp.dtype:
     # Not jnp.promote_types, which refuses to mix the two under strict promotion.
     wide = any(leaf_dtype(leaf) == jnp.float64 for leaf in leaves)
     return jnp.dtype(jnp.float64 if wide else jnp.float32)
+
+
+def product(one: Any, other: Any) -> jax.Array:
+    """The product of two arrays in float32 at least."""
+    dtype = compute_dtype(one, other)
+    return jnp.asarray(one, dtype) * jnp.asarray(other, dtype)
 
 
 def cast_updates(

@@ -20,11 +20,7 @@ Axes = tuple[str, ...] | None
 
 
 def as_axes(axis_name: AxisName) -> Axes:
-    """Checks an argument `axis_name`: None, a name or a sequence of names.
-
-    Raises:
-      ValueError: if it is anything else.
-    """
+    """Checks an argument `axis_name`: None, a name or a sequence of names."""
     if axis_name is None:
         return None
     names = (axis_name,) if isinstance(axis_name, str) else axis_name
@@ -52,9 +48,13 @@ class Whole(NamedTuple):
         sums = (leaf_sum(x, self.axes, y).astype(self.dtype) for x, y in pairs)
         return sum(sums, jnp.zeros([], self.dtype))
 
+    def dot(self, one: Sequence[jax.Array], other: Sequence[jax.Array]) -> jax.Array:
+        """The sum of all products."""
+        return self.sum([a * b for a, b in zip(one, other, strict=True)])
+
     def norm(self, leaves: Sequence[jax.Array]) -> jax.Array:
         """The root of the sum of squares."""
-        return jnp.sqrt(self.sum([leaf * leaf for leaf in leaves]))
+        return jnp.sqrt(self.dot(leaves, leaves))
 
     def max(self, leaves: Sequence[jax.Array]) -> jax.Array:
         """The largest absolute value; 0 of no elements."""
@@ -65,62 +65,41 @@ class Whole(NamedTuple):
 
     def size(self) -> int:
         """The number of elements."""
-        return sum(leaf_size(point, self.axes) for point in self.points)
+        sizes = (_whole(x.size, x, self.axes, jax.lax.psum) for x in self.points)
+        return sum(sizes)
 
 
 def leaf_sum(leaf: jax.Array, axes: Axes, like: jax.Array | None = None) -> jax.Array:
-    """The sum of all elements: () of the leaf's dtype.
-
-    Args:
-      leaf: an array, or a part of one.
-      axes: from :func:`as_axes`.
-      like: an array that is split in the same way, by default the leaf itself.
-    """
-    split = split_axes(leaf if like is None else like, axes)
-    part = jnp.sum(leaf)
-    return jax.lax.psum(part, split) if split else part
+    """The sum of all elements of a leaf that is split like another, or by itself."""
+    like = leaf if like is None else like
+    return _whole(jnp.sum(leaf), like, axes, jax.lax.psum)
 
 
 def leaf_max(leaf: jax.Array, axes: Axes, like: jax.Array | None = None) -> jax.Array:
-    """The largest absolute value, 0 of no elements; arguments as in `leaf_sum`."""
-    split = split_axes(leaf if like is None else like, axes)
-    part = jnp.max(jnp.abs(leaf), initial=0)
-    return jax.lax.pmax(part, split) if split else part
+    """The largest absolute value likewise, 0 of no elements."""
+    like = leaf if like is None else like
+    return _whole(jnp.max(jnp.abs(leaf), initial=0), like, axes, jax.lax.pmax)
 
 
-def leaf_size(leaf: jax.Array, axes: Axes) -> int:
-    """The number of elements of the whole array."""
-    split = split_axes(leaf, axes)
-    return leaf.size * (jax.lax.psum(1, split) if split else 1)
+def _whole(part: Any, leaf: jax.Array, axes: Axes, reduce: Any) -> Any:
+    """A part's value reduced over those of the axes that split the leaf.
 
-
-def split_axes(leaf: Any, axes: Axes) -> tuple[str, ...]:
-    """The mesh axes over which a reduction of a leaf has to go on.
-
-    Args:
-      leaf: an array, or a part of one.
-      axes: from :func:`as_axes`. A leaf may vary along axes that are not among them:
-        there each device is taken to hold a whole array of its own.
-
-    Raises:
-      ValueError: if the leaf varies and `axes` is None, or if JAX does not know whether
-        it varies along one of `axes`, or not by that name.
+    Along any other axis each device is taken to hold a whole array of its own.
     """
     varying = varying_axes(leaf)
-    if axes is None:
-        if varying:
-            names = tuple(sorted(varying))
-            raise ValueError(
-                "axis_name must name the mesh axes over which arrays are reduced, got "
-                f"None for one that varies along {names} inside shard_map; pass "
-                f"axis_name={names} if they split it, axis_name=() if each device has "
-                "a whole array of its own, or call this outside of shard_map."
-            )
-        return ()
-    for name in axes:
+    if axes is None and varying:
+        names = tuple(sorted(varying))
+        raise ValueError(
+            "axis_name must name the mesh axes over which arrays are reduced, got "
+            f"None for one that varies along {names} inside shard_map; pass "
+            f"axis_name={names} if they split it, axis_name=() if each device has "
+            "a whole array of its own, or call this outside of shard_map."
+        )
+    for name in axes or ():
         if name not in varying:
             _check_tracked(name, varying)
-    return tuple(name for name in axes if name in varying)
+    split = tuple(name for name in axes or () if name in varying)
+    return reduce(part, split) if split else part
 
 
 def _check_tracked(name: str, varying: frozenset[str]) -> None:

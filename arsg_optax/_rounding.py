@@ -35,11 +35,6 @@ FIRST_MOMENT, SECOND_MOMENT = Draw("", 16), Draw("", 0)
 RESILIENCE = Draw("resilience", 16)
 
 
-def rounding_step(shared: jax.Array | None, count: jax.Array) -> jax.Array:
-    """The step that a link rounds with: its `remote_chain`'s, or its own count."""
-    return count if shared is None else shared
-
-
 def leaf_salt(path: tuple, salt: str) -> np.ndarray:
     """(2,) uint32 that tells apart the leaves of a tree; the first one is used."""
     return _salt(f"{salt}{jax.tree_util.keystr(path)}")
@@ -51,16 +46,7 @@ def _salt(name: str) -> np.ndarray:
 
 
 def mix_bits(bits: jax.Array) -> jax.Array:
-    """A 32-bit finalizer: every input bit flips each output bit half of the time.
-
-    The multipliers and shifts are those of MurmurHash3's 32-bit finalizer.
-
-    Args:
-      bits: integer array.
-
-    Returns:
-      uint32 array of the same shape.
-    """
+    """A hash, MurmurHash3's finalizer: each input bit flips half of the output bits."""
     bits = bits.astype(jnp.uint32)
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
@@ -85,17 +71,9 @@ def stochastic_round(
 ) -> jax.Array:
     """Rounds to bfloat16 so that the mean over steps and salts is x.
 
-    Its derivative is that of the mean, 1.
-
-    Args:
-      x: array of float32 or float64.
-      step: () integer array.
-      salt: (2,) uint32, of the leaf, see :func:`leaf_salt`.
-      shift: which half of the hashes decides: 0 or 16.
-
-    Returns:
-      bfloat16 array of the same shape. Infinities and NaNs stay; a finite value
-      stays finite.
+    The salt is that of :func:`leaf_salt`, and the shift, 0 or 16, says which half of
+    the hashes decides. Infinities and NaNs stay; a finite value stays finite. The
+    derivative is that of the mean, 1.
 
     Raises:
       ValueError: inside a `jax.shard_map`, of an array that it has split.
@@ -144,8 +122,8 @@ def written(x: jax.Array) -> jax.Array:
     """The array itself, which on a CPU is written to memory before it is read.
 
     There each output of an update is a loop of its own, and what several loops need
-    of an old moment would be copied before it is overwritten, or kept in float32.
-    On accelerators all outputs of an array are one loop, which this would divide.
+    would be computed several times. On accelerators all outputs of an array are one
+    loop.
     """
     return jax.lax.platform_dependent(
         x, cpu=jax.lax.optimization_barrier, default=lambda x: x

@@ -36,12 +36,8 @@ class Found(NamedTuple):
 def find_states(opt_state: optax.OptState) -> list[Found]:
     """All states below an optimizer state, our own and Optax's, in order.
 
-    Args:
-      opt_state: any nesting of tuples, dictionaries and NamedTuples.
-
-    Returns:
-      Every NamedTuple and every other non-standard node. In a state of `arsg_optax`
-      only the fields that hold other states are searched.
+    These are NamedTuples and other non-standard nodes. In a state of `arsg_optax` only
+    the fields that hold other states are searched.
     """
     found: list[Found] = []
 
@@ -78,11 +74,7 @@ def outermost(found: list[Found]) -> list[Found]:
 
 
 def members(state: Any) -> list[tuple[Path, Any]] | None:
-    """The states in a chain, in the order in which they apply; None of anything else.
-
-    Args:
-      state: of :func:`optax.chain`, :func:`optax.named_chain` or anything.
-    """
+    """The states in a chain of Optax's, in their order; None of anything else."""
     if isinstance(state, Mapping):
         return [((jax.tree_util.DictKey(key),), each) for key, each in state.items()]
     if isinstance(state, (tuple, list)) and not hasattr(state, "_fields"):
@@ -96,12 +88,8 @@ def members(state: Any) -> list[tuple[Path, Any]] | None:
 def branches(state: Any) -> list[tuple[Path, Any]]:
     """What a wrapper holds that passes steps on as they are; empty of anything else.
 
-    Args:
-      state: of a wrapper of Optax or of this package, told by its type.
-
-    Returns:
-      Pairs of a path and a state: several for :func:`optax.partition`, whose branches
-      run side by side on different leaves.
+    Wrappers are told by their types. :func:`optax.partition` has several branches, side
+    by side on different leaves.
     """
     if isinstance(state, optax.PartitionState):
         start = jax.tree_util.GetAttrKey("inner_states")

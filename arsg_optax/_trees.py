@@ -20,12 +20,10 @@ def per_leaf(
     """Makes a function of leaves that is traced and lowered once a shape.
 
     A tree of a thousand arrays has a dozen shapes. The lowered program calls the
-    function once a leaf, and the compilers put it in line before anything else. A call
-    takes as long to lower as about five operations, so a function of fewer is put in
-    line at once, with `inline=True`.
-
-    Under `jax.disable_jit` a Python number reaches the function as it is, so the
-    function casts scalars with `jnp.asarray(x, dtype)`; a number has no `astype`.
+    function once a leaf, which takes as long to lower as about five operations: a
+    function of fewer is put in line at once, with `inline=True`. Under
+    `jax.disable_jit` a Python number reaches the function as it is, so it casts scalars
+    with `jnp.asarray(x, dtype)`.
     """
     return jax.jit(function, **options)
 
@@ -47,15 +45,7 @@ def varying_axes(leaf: Any) -> frozenset[str]:
 
 
 def check_real(name: str, tree: optax.Params) -> None:
-    """Refuses leaves that are not real floating point.
-
-    Args:
-      name: what the tree is, for the message.
-      tree: any pytree of arrays, abstract arrays or Python floats.
-
-    Raises:
-      ValueError: names the leaf's path, its dtype and the remedy.
-    """
+    """Refuses leaves that are not real floating point; the name is for the message."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         dtype = leaf_dtype(leaf)
         if jnp.issubdtype(dtype, jnp.floating):
@@ -73,16 +63,7 @@ def check_real(name: str, tree: optax.Params) -> None:
 
 
 def check_updates(name: str, updates: optax.Updates, moment: optax.Updates) -> None:
-    """Checks incoming updates against a moment of the optimizer state.
-
-    Args:
-      name: what the updates are, for the message.
-      updates: tree of real arrays.
-      moment: tree of the same structure and shapes, from the state.
-
-    Raises:
-      ValueError: if structure, a shape or a dtype does not fit.
-    """
+    """Refuses updates whose structure, shapes or dtypes do not fit a moment's."""
     check_real(name, updates)
     remedy = "call update with gradients of the parameters that init was called with."
     if name == "raw_gradient":
@@ -123,16 +104,18 @@ def map_updates(
     return jax.tree.map(apply, updates, params, is_leaf=lambda leaf: leaf is None)
 
 
+def require_params(params: optax.Params | None, where: str) -> optax.Params:
+    """The params of an `update`, refused if there are none; `where` needs them."""
+    if params is None:
+        raise ValueError(
+            f"params must be given to update where {where}, got None; call "
+            "update(gradients, state, params)."
+        )
+    return params
+
+
 def check_params(params: optax.Params, updates: optax.Updates) -> None:
-    """Checks the parameters given to `update` against the updates.
-
-    Args:
-      params: tree of arrays; anything where the updates hold None.
-      updates: tree of arrays.
-
-    Raises:
-      ValueError: if structure, a shape or a dtype does not fit.
-    """
+    """Refuses parameters that do not fit the updates, where these are not None."""
     try:
         needed = map_updates(lambda _, param: param, updates, params)
     except ValueError as error:

@@ -101,10 +101,7 @@ RANGES = {
 def check(name: str, value: Any, **different: Any) -> None:
     """Checks an argument against the row of its name in `RANGES`.
 
-    Args:
-      name: the argument's name.
-      value: what was given for it.
-      **different: fields of the row that differ for this caller.
+    Fields of the row may be different for a caller.
 
     Raises:
       ValueError: if it is of a wrong kind, has a shape, is complex, has 16 bits where
@@ -136,18 +133,8 @@ def check_number(
     """Raises where a Python or NumPy number leaves a range that the caller computed.
 
     Arrays and traced values pass unread, as value or as an end: what takes arrays of
-    any shape gives NaN where one of their elements is out of range.
-
-    Args:
-      name: the argument's name, for the message.
-      value: a number or an array.
-      low: lower end of the range.
-      ends: "[)" for low <= value < high, and so on.
-      high: upper end of the range.
-      remedy: what to do instead, for the message.
-
-    Raises:
-      ValueError: if the number is out of range or NaN.
+    any shape gives NaN where one of their elements is out of range. The ends are "[)"
+    for low <= value < high, and so on.
     """
     if not (is_number(value) and is_number(low) and is_number(high)):
         return
@@ -238,16 +225,7 @@ def _requirement(row: Range, number: float) -> str:
 
 
 def check_loss(value: Any, why: str, instead: str = "") -> jax.Array:
-    """The loss that `update` was given as `value`: a real () array.
-
-    Args:
-      value: what it was given.
-      why: who needs it, for the message.
-      instead: what else the caller can do, for the message.
-
-    Raises:
-      ValueError: if there is none, or if it is no real scalar.
-    """
+    """The loss that `update` was given, a real () array; `why` says who needs it."""
     if value is None:
         raise ValueError(
             f"value must be the loss, got None: {why} it; call "

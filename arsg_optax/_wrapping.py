@@ -34,15 +34,10 @@ def takes_extra_args(inner: Wrappable) -> bool:
 
 
 def has_stepped(before: optax.OptState, after: optax.OptState) -> jax.Array:
-    """Whether an optimizer took a step, rather than gather or reject a gradient.
+    """Whether the update between two states took a step: () bool.
 
-    Args:
-      before: the optimizer's state.
-      after: its state after an update.
-
-    Returns:
-      () bool: False where an :class:`optax.MultiSteps` inside only accumulated, or
-      an :func:`optax.apply_if_finite` inside refused the gradient.
+    Not where an :class:`optax.MultiSteps` inside only accumulated, or an
+    :func:`optax.apply_if_finite` inside refused the gradient.
     """
     stepped = has_accepted(before, after)
     for old, new in _pairs(before, after):

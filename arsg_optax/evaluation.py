@@ -21,27 +21,25 @@ def eval_params(
 
     .. math:: x_{t+1} = y_{t+1} + \eta_t \alpha_t u_t,
 
-    moves only by the slow momentum: what the newest gradient adds to :math:`y`
-    through the factor :math:`\mu`, the second term takes away. :math:`u_t` is the
-    momentum over what the links divide by, such as :math:`m_t / \sqrt{\hat v_t}`.
-    With ``exact=True`` that is the iterate of the two-point form, under every schedule.
-    In the concise form it is so while all coefficients and the preconditioner are
-    constant, and a definition where they move: it is far off during a warm-up, and
-    jumps towards :math:`y` when the learning rate drops. Early in training :math:`x`
-    lags in both forms.
+    moves only by the slow momentum: what the newest gradient adds to :math:`y` through
+    the factor :math:`\mu`, the second term takes away. :math:`u_t` is the momentum over
+    what the links divide by, such as :math:`m_t / \sqrt{\hat v_t}`. With ``exact=True``
+    that is the iterate of the two-point form, under every schedule. In the concise form
+    it is so while all coefficients and the preconditioner are constant; it is far off
+    during a warm-up, and jumps towards :math:`y` when the learning rate drops. Early in
+    training :math:`x` lags in both forms.
 
     Around any other optimizer, :func:`arsg_optax.observe_remotely` knows its iterate
     exactly. For :func:`optax.contrib.schedule_free` the average is returned. Where the
     parameters are kept in a set (:func:`arsg_optax.project`) or on a sphere
-    (:func:`arsg_optax.constrain_to_sphere`), :math:`x` is mapped onto it; where they
-    rest at the edge of a set, the part of the offset that leads back inside is left
-    out, since the momentum there never vanishes.
+    (:func:`arsg_optax.constrain_to_sphere`), :math:`x` is mapped onto it; at the edge
+    of a set it does not lead back inside, since the momentum there never vanishes.
 
     Works on the state of any nesting of ``chain``, ``named_chain``, ``masked``,
     ``partition``, ``MultiSteps``, ``apply_if_finite``, ``conditionally_transform``,
-    ``lookahead`` and ``inject_hyperparams``, inside and outside of ``jit``. Leaves
-    without an observation point come back as they are, so for other optimizers this is
-    the identity. With batch norm, recompute the running statistics at :math:`x` before
+    ``lookahead`` and ``inject_hyperparams``, also under ``jit``. Leaves without an
+    observation point come back as they are, so for other optimizers this is the
+    identity. With batch norm, recompute the running statistics at :math:`x` before
     evaluating.
 
     Args:
@@ -120,19 +118,12 @@ def _check_state(opt_state: Any) -> None:
 def _refuse_plain_chain(found: list[Found]) -> None:
     """Names the call to write instead of a chain that begins with an observation."""
     names = [_link_name(each.state) for each in found]
-    links = ", ".join(f"{name}(...)" for name in names if name)
-    call = f"remote_chain({links + ', ' if links else ''}learning_rate=..., b1=..."
-    foreign = {
-        type(each.state).__name__
-        for each in found
-        if type(each.state).__module__.startswith("optax.") and each.state
-    }
+    links = "".join(f"{name}(...), " for name in names if name)
     raise ValueError(
         "opt_state must record the steps that its observation took, got a plain chain "
         f"with remote_observation at '{jax.tree_util.keystr(found[0].path)}'; write "
-        f"arsg_optax.{call}, observation=...) in the place of the chain. It trains as "
-        "the same links inside chain_on_gradient do."
-        + (f" Put in its links what made {sorted(foreign)}." if foreign else "")
+        f"arsg_optax.remote_chain({links}learning_rate=..., b1=..., observation=...) "
+        "in its place, which trains as the same links inside chain_on_gradient do."
     )
 
 
@@ -175,26 +166,17 @@ def metrics(
       the values are 0.
     """
     held = []
-    for found in find_states(opt_state):
-        scalars = dict(found.state.metrics()) if _reports(found.state) else {}
-        if share_at_eps and hasattr(found.state, "share_at_eps"):
-            scalars["share_at_eps"] = found.state.share_at_eps()
+    for path, state in find_states(opt_state):
+        own = type(state).__module__.startswith("arsg_optax.")
+        scalars = dict(state.metrics()) if own and hasattr(state, "metrics") else {}
+        if share_at_eps and hasattr(state, "share_at_eps"):
+            scalars["share_at_eps"] = state.share_at_eps()
         for name, value in scalars.items():
             # Flax NNX holds each array of a state in a variable, a tree of one leaf.
-            held.append((found.path, name, jax.tree.leaves(value)[0]))
+            prefix = jax.tree_util.keystr(path, simple=True, separator="/")
+            held.append((prefix, name, jax.tree.leaves(value)[0]))
     names = [name for _, name, _ in held]
     return {
-        _prefixed(path, name) if names.count(name) > 1 else name: value
-        for path, name, value in held
+        f"{prefix}/{name}" if prefix and names.count(name) > 1 else name: value
+        for prefix, name, value in held
     }
-
-
-def _reports(state: Any) -> bool:
-    """Whether a state of this package has scalars worth logging."""
-    own = type(state).__module__.startswith("arsg_optax.")
-    return own and hasattr(type(state), "metrics")
-
-
-def _prefixed(path: tuple[Any, ...], name: str) -> str:
-    prefix = jax.tree_util.keystr(path, simple=True, separator="/")
-    return f"{prefix}/{name}" if prefix else name

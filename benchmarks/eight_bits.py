@@ -27,7 +27,6 @@ from arsg_optax._rounding import (
     SECOND_MOMENT,
     leaf_salt,
     random_bits,
-    rounding_step,
     stochastic_round,
 )
 from arsg_optax._trees import check_real
@@ -168,7 +167,7 @@ def scale_by_eight_bit_rms(
         del extra
         gradient = gradient_for_statistics(updates, raw_gradient, state.denominator())
         beta = jnp.asarray(value_at("b2", b2, state.count), jnp.float32)
-        step = rounding_step(shared_step, state.count)
+        step = state.count if shared_step is None else shared_step
 
         def average(path: Any, g: jax.Array, old: Any) -> Any:
             salt = leaf_salt(path, SECOND_MOMENT.salt)

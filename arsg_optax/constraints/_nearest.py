@@ -24,7 +24,7 @@ def in_ball(
 ) -> _Arrays:
     """x = c + d / (1 + lambda s), d = y - c, with lambda >= 0 such that |x - c| = R."""
     dtype = whole.dtype
-    d = [widened(y) - c for y, c in zip(points, centers, strict=True)]
+    d = jax.tree.map(lambda y, c: widened(y) - c, points, centers)
     # In units of the largest element squares neither overflow nor vanish.
     scale = _positive(whole.max(d))
     z, centers_z = (_over(leaves, scale) for leaves in (d, centers))
@@ -44,7 +44,7 @@ def in_ball(
         moved = (c + kept * away).astype(y.dtype)
         return jnp.where(outside & (kept < 1), moved, y)
 
-    return [move(*each) for each in zip(points, centers, d, s, strict=True)]
+    return jax.tree.map(move, points, centers, d, s)
 
 
 def _ball_multiplier(
@@ -59,15 +59,12 @@ def _ball_multiplier(
     dtype = radius.dtype
     close = radius * (1 + 4 * jnp.finfo(dtype).eps)
 
-    def shrunk(a, ratio, multiplier):
-        return a / (1 + multiplier.astype(a.dtype) * ratio)
-
     def evaluate(multiplier):
-        x = [shrunk(*each, multiplier) for each in zip(z, s, strict=True)]
-        falling = [
-            shrunk(ratio * a * a, ratio, multiplier)
-            for a, ratio in zip(x, s, strict=True)
-        ]
+        def shrunk(a, ratio):
+            return a / (1 + multiplier.astype(a.dtype) * ratio)
+
+        x = jax.tree.map(shrunk, z, s)
+        falling = jax.tree.map(lambda a, ratio: shrunk(ratio * a * a, ratio), x, s)
         return multiplier, whole.norm(x), whole.sum(falling)
 
     def goes_on(carry):
@@ -99,7 +96,7 @@ def in_half_space(
     y = [widened(leaf) for leaf in points]
 
     def excess_and_size(at):
-        products = [c * x for c, x in zip(a, at, strict=True)]
+        products = jax.tree.map(jnp.multiply, a, at)
         size = whole.sum([jnp.abs(each) for each in products])
         return whole.sum(products) - offset, size + jnp.abs(offset)
 
@@ -112,28 +109,26 @@ def in_half_space(
     # by as much further as the sums may still be wrong.
     excess, size = excess_and_size(x)
     x = _shifted(x, along, excess + 4 * jnp.finfo(dtype).eps * size)
-    return [
-        jnp.where(outside, moved.astype(leaf.dtype), leaf)
-        for moved, leaf in zip(x, points, strict=True)
-    ]
+    return jax.tree.map(
+        lambda leaf, moved: jnp.where(outside, moved.astype(leaf.dtype), leaf),
+        points,
+        x,
+    )
 
 
 def _shifted(y: _Arrays, along: _Arrays, by: jax.Array) -> _Arrays:
-    return [p - by.astype(p.dtype) * q for p, q in zip(y, along, strict=True)]
+    return jax.tree.map(lambda p, q: p - by.astype(p.dtype) * q, y, along)
 
 
 def _half_space_direction(a: _Arrays, s: _Arrays, whole: Whole) -> _Arrays:
     """s a / sum(s a^2); where all products are 0, a / sum(a^2)."""
-    products = [ratio * c for ratio, c in zip(s, a, strict=True)]
-    frozen = whole.max(products) <= 0
+    frozen = whole.max(jax.tree.map(jnp.multiply, s, a)) <= 0
     roots = [jnp.where(frozen, 1, jnp.sqrt(ratio)) for ratio in s]
     # With max(s a^2) = 1 small ratios do not vanish when squared.
-    t = [root * c for root, c in zip(roots, a, strict=True)]
+    t = jax.tree.map(jnp.multiply, roots, a)
     roots = _over(roots, _positive(whole.max(t)))
-    t = [root * c for root, c in zip(roots, a, strict=True)]
-    length = _positive(whole.sum([leaf * leaf for leaf in t]))
-    pairs = zip(roots, _over(t, length), strict=True)
-    return [root * leaf for root, leaf in pairs]
+    t = jax.tree.map(jnp.multiply, roots, a)
+    return jax.tree.map(jnp.multiply, roots, _over(t, _positive(whole.dot(t, t))))
 
 
 def normalised(

@@ -20,50 +20,37 @@ _SCALARS = ("radius", "offset")
 
 
 def check_set(onto: Any) -> None:
-    """Checks a set by itself; values only of numbers and of concrete arrays.
-
-    Args:
-      onto: what the caller gave for one.
-
-    Raises:
-      ValueError: if it is no set, or an empty or undefined one.
-    """
+    """Refuses what is no set, or an empty or undefined one, where it can be read."""
     if not isinstance(onto, (Box, L2Ball, HalfSpace)):
         raise ValueError(
             f"onto must be a Box, an L2Ball or a HalfSpace, got {onto!r}; for example "
             "arsg_optax.Box(lower=0.0, upper=None)."
         )
     for name, field in onto._asdict().items():
-        _check_kinds(name, field)
+        _check_field(name, field)
     if isinstance(onto, Box):
-        _check_bounds(onto)
-    elif isinstance(onto, L2Ball):
-        _check_values("radius", onto.radius, "finite and at least 0", lambda r: r >= 0)
-        _check_values("center", onto.center, "finite")
-    else:
-        _check_values("offset", onto.offset, "finite")
-        _check_values("normal", onto.normal, "finite")
-        _check_normal(onto.normal)
+        _check_order(onto)
+    if isinstance(onto, HalfSpace):
+        values = [concrete(leaf) for leaf in jax.tree.leaves(onto.normal)]
+        if all(value is not None and not np.any(value) for value in values):
+            raise ValueError(
+                f"normal must not be 0, got {onto.normal}; a half-space needs a "
+                "direction, its offset says how far it reaches."
+            )
 
 
 def held(onto: ParameterSet, params: optax.Params) -> ParameterSet:
-    """A set of copies: () arrays for numbers, arrays like the parameters for trees.
+    """A checked set of copies: () arrays for numbers, arrays like params for trees.
 
-    Args:
-      onto: a checked set.
-      params: tree of arrays or abstract arrays; what is masked or None in it has no
-        place in the set.
-
-    Returns:
-      The set with scalars in the default float dtype and trees in the parameters'
-      compute dtypes and with their shardings. In the place of a tree stand `params`
-      themselves if they have no leaves, as Optax's placeholder has none.
+    Scalars are in the default float dtype, trees in the parameters' compute dtypes and
+    with their shardings. What is masked or None in the parameters has no place in the
+    set. In the place of a tree stand the parameters themselves if they have no leaves,
+    as Optax's placeholder has none.
 
     Raises:
       ValueError: if a tree does not fit the parameters.
     """
-    fields = onto._asdict()
-    return type(onto)(**{k: _hold(k, v, params) for k, v in fields.items()})
+    return type(onto)(*(_hold(*each, params) for each in onto._asdict().items()))
 
 
 def refreshed(
@@ -80,9 +67,7 @@ def refreshed(
         traced = any(isinstance(x, Tracer) for x in jax.tree.leaves(field))
         return _hold(name, field, params) if traced or _is_scalar(field) else kept
 
-    fields = onto._asdict().items()
-    pairs = [(name, choose(name, v, getattr(state, name))) for name, v in fields]
-    return type(onto)(**dict(pairs))
+    return type(onto)(*map(choose, onto._fields, onto, state))
 
 
 def _is_scalar(field: Any) -> bool:
@@ -140,16 +125,30 @@ def _like(name: str, path: Any, param: Any, value: Any) -> jax.Array:
     return jnp.zeros_like(param, dtype) + array.reshape((1,) * missing + shape)
 
 
-def _check_kinds(name: str, field: Any) -> None:
-    scalar = name in _SCALARS
-    if field is None:
-        if scalar or name == "normal":
-            raise ValueError(f"{name} must be given, got None; pass a float.")
-        return
-    for leaf in [field] if scalar else jax.tree.leaves(field):
+def _check_field(name: str, field: Any) -> None:
+    """Refuses what is of a wrong kind, NaN or, but for a bound, infinite."""
+    scalar, bound = name in _SCALARS, name in ("lower", "upper")
+    if field is None and (scalar or name == "normal"):
+        raise ValueError(f"{name} must be given, got None; pass a float.")
+    leaves: dict[str, Any] = {"": field} if scalar else by_path(field)
+    for path, leaf in leaves.items():
         if not _is_real(leaf) or (scalar and jnp.shape(leaf) != ()):
             kinds = "a real number" if scalar else "real numbers or arrays"
             raise ValueError(f"{name} must be {kinds}, got {leaf!r}; pass a float.")
+        value, at = concrete(leaf), f" at '{path}'" if path else ""
+        if value is None:
+            continue
+        if bound and np.any(np.isnan(value)):
+            raise ValueError(
+                f"{name} must not be NaN{at}, got {value}; None is no bound."
+            )
+        least = 0 if name == "radius" else -np.inf
+        if not bound and not np.all(np.isfinite(value) & (value >= least)):
+            wanted = "finite and at least 0" if name == "radius" else "finite"
+            raise ValueError(
+                f"{name} must be {wanted}{at}, got {leaf}; without a constraint leave "
+                "project out."
+            )
 
 
 def _is_real(leaf: Any) -> bool:
@@ -160,48 +159,21 @@ def _is_real(leaf: Any) -> bool:
     return array and any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
 
 
-def _check_values(name, field, requirement, valid=lambda value: True) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(field):
-        value = concrete(leaf)
-        if value is None or (np.all(np.isfinite(value)) and np.all(valid(value))):
-            continue
-        where = f" at '{jax.tree_util.keystr(path)}'" if path else ""
-        raise ValueError(
-            f"{name} must be {requirement}{where}, got {leaf}; without a constraint "
-            "leave project out."
-        )
-
-
-def _check_normal(normal: Any) -> None:
-    values = [concrete(leaf) for leaf in jax.tree.leaves(normal)]
-    if all(value is not None and not np.any(value) for value in values):
-        raise ValueError(
-            f"normal must not be 0, got {normal}; a half-space needs a direction, its "
-            "offset says how far it reaches."
-        )
-
-
-def _check_bounds(box: Box) -> None:
+def _check_order(box: Box) -> None:
     lower, upper = (by_path(bound) for bound in box)
-    pairs = [(path, low, upper.get(path, upper.get(""))) for path, low in lower.items()]
-    pairs += [(path, lower.get(""), high) for path, high in upper.items() if path]
-    for path, low, high in pairs:
-        below = None if low is None else concrete(low)
-        above = None if high is None else concrete(high)
+    for path in dict.fromkeys([*lower, *upper]):
+        low, high = (bound.get(path, bound.get("")) for bound in (lower, upper))
+        read = [None if each is None else concrete(each) for each in (low, high)]
+        if any(each is None for each in read) or _ordered(*read):
+            continue
         at = f" at '{path}'" if path else ""
-        for name, value in (("lower", below), ("upper", above)):
-            if value is not None and np.any(np.isnan(value)):
-                raise ValueError(
-                    f"{name} must not be NaN{at}, got {value}; None is no bound."
-                )
-        if below is not None and above is not None and not _ordered(below, above):
-            raise ValueError(
-                f"lower must be at most upper{at}, got lower {low} and upper {high}; "
-                "swap them, or use None where there is no bound."
-            )
+        raise ValueError(
+            f"lower must be at most upper{at}, got lower {low} and upper {high}; "
+            "swap them, or use None where there is no bound."
+        )
 
 
-def _ordered(below: np.ndarray, above: np.ndarray) -> bool:
+def _ordered(below: Any, above: Any) -> bool:
     try:
         return bool(np.all(below <= above))
     except ValueError:  # The shapes are compared with the parameters' later.

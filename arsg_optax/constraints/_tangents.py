@@ -34,21 +34,13 @@ def without_inward_part(
     multipliers: Sequence[jax.Array | None],
     axes: Axes = None,
 ) -> list[jax.Array]:
-    """Offsets from points of a set, less what leads inside from its edge.
+    """Offsets d from points of a set, less what leads inside from its edge.
 
     In a box these are the elements at a bound that it does not push out. In the ball
     and the half-space it is the part along the normal in the metric: with the normal n
     and the multipliers s, d - s n <n, d> / <n, s n> where <n, d> < 0.
 
-    Args:
-      onto: as in :func:`arsg_optax.constraints.sets.nearest`.
-      points: in the set.
-      offsets: d, shaped as the points.
-      multipliers: s, as there.
-      axes: as there.
-
-    Returns:
-      The offsets in their dtypes.
+    Arguments and dtypes are those of :func:`arsg_optax.constraints.sets.nearest`.
     """
     if isinstance(onto, Box):
         bounds = (spread(bound, points) for bound in onto)
@@ -61,17 +53,16 @@ def without_inward_part(
         jnp.ones_like(n) if s is None else s.astype(n.dtype)
         for s, n in zip(multipliers, normals, strict=True)
     ]
-    length = _inner(
-        whole, normals, [s * n for s, n in zip(scales, normals, strict=True)]
-    )
-    steps = [d.astype(n.dtype) for d, n in zip(offsets, normals, strict=True)]
-    inward = _inner(whole, normals, steps)
+    length = whole.dot(normals, jax.tree.map(jnp.multiply, scales, normals))
+    steps = jax.tree.map(lambda d, n: d.astype(n.dtype), list(offsets), normals)
+    inward = whole.dot(normals, steps)
     usable = at_edge & (inward < 0) & (length > 0)
     share = jnp.where(usable, inward / jnp.where(usable, length, 1), 0)
-    return [
-        (d.astype(n.dtype) - share.astype(n.dtype) * s * n).astype(d.dtype)
-        for d, n, s in zip(offsets, normals, scales, strict=True)
-    ]
+
+    def along_edge(d, step, s, n):
+        return (step - share.astype(n.dtype) * s * n).astype(d.dtype)
+
+    return jax.tree.map(along_edge, list(offsets), steps, scales, normals)
 
 
 def _in_box(point, offset, lower, upper):
@@ -90,18 +81,11 @@ def _normals(
     """Outer normals, of any length, and whether the point is at the edge: () bool."""
     wide = [widened(point) for point in points]
     if not isinstance(onto, HalfSpace):
-        pairs = zip(wide, filled(onto.center, points), strict=True)
-        normals = [x - c for x, c in pairs]
+        normals = jax.tree.map(jnp.subtract, wide, filled(onto.center, points))
         radius = scalar(onto.radius).astype(whole.dtype)
         return normals, whole.norm(normals) >= (1 - _EDGE) * radius
     normals = filled(onto.normal, points)
     offset = scalar(onto.offset).astype(whole.dtype)
-    products = [a * x for a, x in zip(normals, wide, strict=True)]
+    products = jax.tree.map(jnp.multiply, normals, wide)
     size = whole.sum([jnp.abs(each) for each in products]) + jnp.abs(offset)
     return normals, whole.sum(products) >= offset - _EDGE * size
-
-
-def _inner(
-    whole: Whole, one: Sequence[jax.Array], other: Sequence[jax.Array]
-) -> jax.Array:
-    return whole.sum([a * b for a, b in zip(one, other, strict=True)])

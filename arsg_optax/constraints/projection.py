@@ -9,12 +9,11 @@ import optax
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._reductions import Axes, AxisName, as_axes
 from arsg_optax._states import by_path, real_leaves, replaced
-from arsg_optax._trees import check_real, map_updates
+from arsg_optax._trees import check_real, map_updates, require_params
 from arsg_optax._wrapping import Wrappable, as_extra_args
 from arsg_optax.constraints._metric import (
     EuclideanMetric,
     check_known,
-    check_metric,
     multipliers,
     preconditioner_multipliers,
 )
@@ -43,16 +42,11 @@ class ProjectState(NamedTuple):
     def constrain(
         self, point: optax.Params, held: optax.Params, moved: frozenset[str]
     ) -> optax.Params:
-        """The iterate mapped onto the set, for :func:`arsg_optax.eval_params`.
+        """The iterate, a tree that `project` sees, mapped onto the set.
 
-        In the metric of the preconditioners inside. From an edge of the set at which
-        the parameters rest it does not lead inside. A resilience's factor is in no
+        In the metric of the preconditioners inside; from an edge of the set at which
+        the held parameters rest it does not lead inside. A resilience's factor is in no
         state; as in the iterate itself, it is left out.
-
-        Args:
-          point: the iterate, of the tree that `project` sees.
-          held: the parameters, which lie in the set.
-          moved: unused; leaves that are held share the set with those that moved.
         """
         del moved
         leaves, products = real_leaves(point), self.multipliers(point)
@@ -95,31 +89,25 @@ def project(
     The weights are what the inner optimizer divides the gradient by, read from its
     state: :math:`\sqrt{\hat v}` in ARSG and NAMSG, so that the sum is
     :math:`\|\hat V^{1/4} (x - y)\|^2`; :math:`1/a` in AdaRem, whose factors are
-    :math:`a`; the product where there are several, 1 where there is none. Optax's
-    preconditioners do not say what they divide by; around those, ask for
-    ``metric="euclidean"``, whose weights are 1. A box needs no weights. An element
-    whose weight is infinite, because its second moment overflowed or a is 0, stays
-    where the update put it, if the others can reach the set without it.
+    :math:`a`; the product where there are several, 1 where there is none. An element
+    whose weight is infinite stays where the update put it, if the others can reach the
+    set without it. A box needs no weights.
 
     With remote observation the constraint is on the observation point, which the
     training loop holds; :func:`arsg_optax.eval_params` maps the iterate onto the same
     set. The momentum is not projected.
 
-    Where :math:`y_t` is in the set, its update comes out bit for bit; in a box this
-    holds for each element by itself. From parameters in a box the next ones are in it
-    exactly, in their own dtype, as :func:`optax.apply_updates` forms them. The ball and
-    the half-space are met up to rounding, and what they have met they leave alone, see
-    ``arsg_optax.constraints.sets.nearest``. A step is rounded in its own units, so
-    parameters that start far outside, or take a step much longer than they are to the
-    edge of a half-space, may need another update to be in.
+    Where :math:`y_t` is in the set, its update comes out bit for bit, in a box element
+    by element. From parameters in a box the next ones are in it exactly, in their own
+    dtype, as :func:`optax.apply_updates` forms them. The ball and the half-space are
+    met up to rounding, see ``arsg_optax.constraints.sets.nearest``; parameters that
+    start far outside, or take a step much longer than they are, may need another update
+    to be in. Updates come out in the parameters' dtypes.
 
-    AdaRem's factors are formed again from the gradient that `project` is given. They
-    are the applied ones where the resilience sees the same gradient, or one of the
-    same signs, up to its ``eps``: put gradient clipping and :class:`optax.MultiSteps`
-    around `project`, not inside.
-
-    Derivatives go through an update. In a box they are those of clipping, as if nothing
-    were rounded. Through a ball they go forward only, since a loop finds the solution.
+    AdaRem's factors are formed again from the gradient that `project` is given: put
+    gradient clipping and :class:`optax.MultiSteps` around `project`, not inside.
+    Derivatives go through an update; in a box they are those of clipping, through a
+    ball they go forward only.
 
     Args:
       inner: any optimizer, its learning rate included.
@@ -127,18 +115,14 @@ def project(
         :class:`arsg_optax.HalfSpace`. Numbers and () arrays are taken in the default
         float dtype, trees are rounded to the parameters' compute dtypes (float32 for 16
         bits) and kept in the state, one array per parameter.
-      metric: "optimizer" for the weights above, or "euclidean".
+      metric: "optimizer" for the weights above, or "euclidean" for weights of 1, as
+        around Optax's preconditioners, which do not say what they divide by.
       axis_name: the mesh axis, or the tuple of axes, along which parameters may be
-        split inside :func:`jax.shard_map`. Products and norms then are over whole
-        arrays: each leaf is reduced over those of these axes that split it. Along
-        other axes it is taken to differ, so () is for whole parameters that differ by
-        device. None refuses a split leaf, but cannot notice one without ``check_vma``,
-        where a name is refused. Outside of `shard_map`, under `jit` on any sharding,
-        arrays are whole and nothing is needed. A box never needs it.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes.
+        split inside :func:`jax.shard_map`. Products and norms are over whole arrays
+        then: each leaf is reduced over those of these axes that split it. Along other
+        axes it is taken to differ, so () is for whole parameters that differ by device.
+        None refuses a split leaf, but cannot notice one without ``check_vma``, where a
+        name is refused. Under `jit`, on any sharding, and for a box nothing is needed.
 
     Raises:
       ValueError: if the set is empty or does not fit the parameters, if ``init`` finds
@@ -147,24 +131,22 @@ def project(
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
-      >>> def f(x): return jnp.sum((x - 2) ** 2)
-      >>> solver = arsg_optax.project(optax.sgd(0.25), arsg_optax.Box(0.0, 1.0))
+      >>> solver = arsg_optax.project(optax.sgd(0.5), arsg_optax.Box(0.0, 1.0))
       >>> params = jnp.array([0.5, -3.0])
-      >>> state = solver.init(params)
-      >>> for _ in range(2):
-      ...     updates, state = solver.update(jax.grad(f)(params), state, params)
-      ...     params = optax.apply_updates(params, updates)
-      ...     print(params)
+      >>> updates, _ = solver.update(params - 2, solver.init(params), params)
+      >>> print(optax.apply_updates(params, updates))
       [1. 0.]
-      [1. 1.]
 
     References:
-      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, Algorithm 1, line 7; Adaptive
-      Gradient Method with Resilience and Momentum, Algorithm 1.
+      ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, Algorithm 1, line 7;
+      Adaptive Gradient Method with Resilience and Momentum, Algorithm 1.
     """
     check_set(onto)
-    check_metric(metric)
+    if metric not in ("optimizer", "euclidean"):
+        raise ValueError(
+            f"metric must be 'optimizer' or 'euclidean', got {metric!r}; 'optimizer' "
+            "weights each element by what the optimizer divides its gradient by."
+        )
     axes, inner = as_axes(axis_name), as_extra_args(inner)
     euclidean = EuclideanMetric() if metric == "euclidean" else None
     weighted = metric == "optimizer" and not isinstance(onto, Box)
@@ -177,11 +159,7 @@ def project(
         return ProjectState(held_set(onto, params), inner_state, euclidean)
 
     def update_fn(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "params must be given to update where they are projected, got None; "
-                "call update(gradients, state, params)."
-            )
+        params = require_params(params, "they are projected")
         steps, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
@@ -228,7 +206,7 @@ def _difference(x: jax.Array, param: jax.Array) -> jax.Array:
 
 def _sums(params: list[jax.Array], steps: list[jax.Array]) -> list[jax.Array]:
     """What `optax.apply_updates` will make of parameters and steps."""
-    return [_rounded(jnp.asarray(p) + u) for p, u in zip(params, steps, strict=True)]
+    return jax.tree.map(lambda p, u: _rounded(jnp.asarray(p) + u), params, steps)
 
 
 def _rounded(x: jax.Array) -> jax.Array:
@@ -250,4 +228,4 @@ def _nudged(
         tiny = jnp.abs(u) < jnp.abs(least)
         return jnp.where(y == x, u, jnp.where(tiny, least, next_toward(u, toward)))
 
-    return [shorter(*each) for each in zip(sums, inside, steps, strict=True)]
+    return jax.tree.map(shorter, sums, inside, steps)

@@ -8,11 +8,7 @@ import jax.numpy as jnp
 
 from arsg_optax._precision import compute_dtype
 from arsg_optax._reductions import Axes, Whole
-from arsg_optax.constraints._nearest import (
-    in_ball,
-    in_half_space,
-    normalised,
-)
+from arsg_optax.constraints._nearest import in_ball, in_half_space, normalised
 
 
 class Box(NamedTuple):
@@ -77,17 +73,10 @@ def nearest(
     Args:
       onto: the set, holding arrays: one () array, or one array a point and of its
         shape, as in :class:`arsg_optax.ProjectState`.
-      points: y, the leaves of a tree, of any real dtypes.
-      multipliers: s >= 0, one array a point and of its shape; None is 1. Only their
-        ratios matter.
+      points: y, the leaves of a tree, of any real dtypes; x comes out in them.
+      multipliers: s >= 0, likewise; None is 1. Only their ratios matter.
       axes: the mesh axes that split the points inside :func:`jax.shard_map`, see
-        :func:`arsg_optax.project`.
-
-    Returns:
-      The leaves of x in the points' dtypes.
-
-    Raises:
-      ValueError: if a point is split by an axis and ``axes`` is None.
+        :func:`arsg_optax.project`; None refuses split points.
     """
     points = list(points)
     if not points:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import increment
-from arsg_optax._reductions import AxisName, as_axes
+from arsg_optax._precision import cast_updates
+from arsg_optax._reductions import AxisName
 from arsg_optax._states import real_leaves, replaced
 from arsg_optax._trees import check_real
-from arsg_optax._validation import check
 from arsg_optax.constraints import _spheres
 
 
@@ -30,23 +30,18 @@ class ConstrainToSphereState(NamedTuple):
     def onto_sphere(self, leaves: Sequence[jax.Array]) -> list[jax.Array]:
         """Maps members radially onto their spheres; other leaves stay as they are.
 
-        Args:
-          leaves: arrays in the order of ``member``.
-
-        Returns:
-          The arrays in their dtypes; unchanged before the first update.
+        Leaves are in the order of ``member``, and keep their dtypes. Before the first
+        update none is moved.
         """
         return _spheres.onto_spheres(leaves, self.member, self.radius)
 
     def constrain(
         self, point: optax.Params, held: optax.Params, moved: frozenset[str]
     ) -> optax.Params:
-        """The iterate mapped onto the spheres, for :func:`arsg_optax.eval_params`.
+        """The iterate, a tree that the link sees, mapped onto the spheres.
 
-        Args:
-          point: the iterate, of the tree that the link sees.
-          held: the parameters, which lie on the spheres.
-          moved: the paths of the leaves that lie elsewhere than they are held.
+        With spheres of their own only leaves that moved from where they are held are
+        mapped.
         """
         del held
         leaves = real_leaves(point)
@@ -78,7 +73,9 @@ def constrain_to_sphere(
     length of their gradient, so a fixed length keeps gradients comparable over time.
     Here the learning rate stays what it was;
     :func:`arsg_optax.scale_by_sphere_learning_rate` also adapts it. Spheres are around
-    the origin.
+    the origin. Updates come out in the parameters' dtypes. An array gets none where its
+    norm, or that of :math:`y`, is 0 or outside of [1e-12, 1e18], infinity included. NaN
+    comes out where :math:`y` holds NaN.
 
     Args:
       radius: R, between 1e-12 and 1e18, for every sphere; None takes the norm that the
@@ -88,65 +85,40 @@ def constrain_to_sphere(
       mask: tree of booleans, a prefix of one or a callable that makes it from the
         parameters: which leaves are on a sphere, by default all. The others' updates
         pass through.
-      axis_name: the mesh axis, or the tuple of axes, along which arrays may be split
-        inside :func:`jax.shard_map`; see :func:`arsg_optax.project`.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs` whose updates are in the
-      parameters' dtypes. It gives an array no update whose norm, or that of
-      :math:`y`, is 0 or outside of [1e-12, 1e18], infinity included: an array of zeros
-      stays. NaN comes out where :math:`y` holds NaN.
+      axis_name: as in :func:`arsg_optax.project`.
 
     Raises:
       ValueError: if an argument is out of range, if ``update`` gets no params, if
         updates, params, mask and state do not fit each other, or if a member is split
         inside :func:`jax.shard_map` and ``axis_name`` is None.
 
-    Examples:
-      >>> import arsg_optax, jax.numpy as jnp, optax
-      >>> solver = optax.chain(
-      ...     arsg_optax.arsg(learning_rate=0.1), arsg_optax.constrain_to_sphere()
-      ... )
-      >>> params = jnp.array([3.0, 4.0])
-      >>> state = solver.init(params)
-      >>> updates, state = solver.update(jnp.array([-1.0, 0.0]), state, params)
-      >>> params = optax.apply_updates(params, updates)
-      >>> print(f'{jnp.linalg.norm(params):.4f}')
-      5.0000
-
     References:
-      Adaptive Gradient Method with Resilience and Momentum, section 3.4 and
-      Algorithm 2.
+      Adaptive Gradient Method with Resilience and Momentum, section 3.4, Algorithm 2.
     """
-    check("radius", radius)
-    _spheres.check_scope(scope)
-    axes = as_axes(axis_name)
-    everywhere = True if mask is None else mask
+    shared = _spheres.spheres(radius, scope, mask, axis_name)
 
     def init_fn(params):
         check_real("params", params)
         return ConstrainToSphereState(
             count=jnp.zeros([], jnp.int32),
             member=_spheres.no_member(params),
-            radius=_spheres.filled_like_norms(params, scope, 0.0),
+            radius=shared.filled(params, 0.0),
         )
 
-    def update_fn(updates, state, params=None, **extra_args):
-        del extra_args
-        pairs = _spheres.match(updates, params, everywhere, state.member)
-        moved = [
-            point + update if member else update
-            for update, point, member in zip(*pairs[:3], strict=True)
-        ]
-        held = _spheres.norms(pairs.points, pairs.member, scope, axes)
-        norm = _spheres.norms(moved, pairs.member, scope, axes)
-        at = _spheres.radius_now(radius, state, held, pairs.member)
+    def update_fn(updates, state, params=None, **_):
+        pairs = shared.match(updates, params, state.member)
+
+        def move(update, point, member):
+            return point + update if member else update
+
+        moved = jax.tree.map(move, *pairs[:3])
+        held, norm = (shared.norms(leaves, pairs) for leaves in (pairs.points, moved))
+        at = shared.radii(held, pairs, state)
         steps, _ = _spheres.steps_onto(pairs, moved, at, held, norm)
         new_state = ConstrainToSphereState(
-            count=increment(state.count),
-            member=_spheres.remember(pairs.member, state.member),
-            radius=at,
+            increment(state.count), _spheres.remember(pairs, state.member), at
         )
-        return pairs.rebuild(steps), new_state
+        steps = pairs.structure.unflatten(steps)
+        return cast_updates(steps, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -7,14 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import (
-    as_scalar,
-    default_float,
-    increment,
-    scaled,
-    value_at,
-)
-from arsg_optax._reductions import AxisName, as_axes
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
+from arsg_optax._precision import cast_updates
+from arsg_optax._reductions import AxisName
 from arsg_optax._trees import check_real
 from arsg_optax._validation import check
 from arsg_optax.constraints import _spheres
@@ -73,8 +68,10 @@ def scale_by_sphere_learning_rate(
         \rho_{t+1} &\leftarrow \rho_t \|y\| / R
       \end{align*}
 
-    and for leaves off the mask
-    :math:`\theta_{t+1} \leftarrow (1 - \alpha_t \gamma) \theta_t - \alpha_t u_t`.
+    and for leaves off the mask :math:`\theta_{t+1} \leftarrow (1 - \alpha_t \gamma)
+    \theta_t - \alpha_t u_t`. The ratio is kept within [1e-8, 1e18], and stays where an
+    array gets no update. That, and dtypes, are as in
+    :func:`arsg_optax.constrain_to_sphere`.
 
     With a given radius the first gradient is taken at :math:`\theta_0`, off the sphere.
     The link then steps from :math:`R \theta_0 / \|\theta_0\|`, where the gradient is
@@ -87,45 +84,18 @@ def scale_by_sphere_learning_rate(
     Args:
       learning_rate: :math:`\alpha_t`, that of the optimizer off the sphere: finite and
         at least 0, or a schedule.
-      mask: which leaves are on a sphere: tree of booleans, a prefix of one, or a
-        callable that makes it from the parameters. There is no default: only weights
-        that a normalisation follows qualify, not classifiers, embeddings, scales and
-        biases.
+      mask: which leaves are on a sphere, as in :func:`arsg_optax.constrain_to_sphere`,
+        but without a default: only weights that a normalisation follows qualify, not
+        classifiers, embeddings, scales and biases.
       weight_decay: :math:`\gamma`, decoupled and multiplied by the learning rate, or a
         schedule; members and others alike.
-      radius: R, between 1e-12 and 1e18, for every sphere; None takes the norm that the
-        parameters hold at the first update.
       scope: "leaf" gives each array a sphere and a ratio of its own, "tree" one of each
         to all members together. The paper does not say which; "leaf" is our choice, as
         scales of different layers are independent.
-      axis_name: the mesh axis, or the tuple of axes, along which arrays may be split
-        inside :func:`jax.shard_map`; see :func:`arsg_optax.project`.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs` whose updates are in the
-      parameters' dtypes. It gives an array no update, and its ratio stays, where the
-      norm of the array or of :math:`y` is 0 or outside of [1e-12, 1e18], infinity
-      included: an array of zeros stays. NaN comes out where :math:`y` holds NaN. The
-      ratio is kept within [1e-8, 1e18].
+      radius, axis_name: as in :func:`arsg_optax.constrain_to_sphere`.
 
     Raises:
-      ValueError: if an argument is out of range, if ``update`` gets no params, if
-        updates, params, mask and state do not fit each other, or if a member is split
-        inside :func:`jax.shard_map` and ``axis_name`` is None.
-
-    Examples:
-      >>> import arsg_optax, jax, jax.numpy as jnp, optax
-      >>> def f(x): return x[0] / jnp.linalg.norm(x)
-      >>> solver = arsg_optax.scale_by_sphere_learning_rate(1.0, mask=True)
-      >>> params = jnp.array([1., 2., 2.])
-      >>> state = solver.init(params)
-      >>> for _ in range(3):
-      ...     updates, state = solver.update(jax.grad(f)(params), state, params)
-      ...     params = optax.apply_updates(params, updates)
-      ...     print(f'{f(params):.3f} {jnp.linalg.norm(params):.3f}')
-      0.233 3.000
-      0.129 3.000
-      0.022 3.000
+      ValueError: as in :func:`arsg_optax.constrain_to_sphere`.
 
     References:
       Adaptive Gradient Method with Resilience and Momentum, section 3.4.1. Its
@@ -148,15 +118,8 @@ def sphere_learning_rate(
 ) -> optax.GradientTransformationExtraArgs:
     """The link behind :func:`scale_by_sphere_learning_rate`.
 
-    Args:
-      learning_rate: this and the next four as there.
-      mask: see there.
-      weight_decay: see there.
-      radius: see there.
-      scope: see there.
-      rescales: whether updates are multiplied by the norm held over a given radius;
-        not behind :func:`_spheres.gradient_on_sphere`, which has done it.
-      axis_name: see there.
+    It rescales updates by the norm held over a given radius, or is told that
+    :func:`_spheres.gradient_on_sphere` has done so.
     """
     if mask is None:
         raise ValueError(
@@ -165,9 +128,7 @@ def sphere_learning_rate(
         )
     check("learning_rate", learning_rate)
     check("weight_decay", weight_decay)
-    check("radius", radius)
-    _spheres.check_scope(scope)
-    axes = as_axes(axis_name)
+    shared = _spheres.spheres(radius, scope, mask, axis_name)
 
     def init_fn(params):
         check_real("params", params)
@@ -175,66 +136,51 @@ def sphere_learning_rate(
             count=jnp.zeros([], jnp.int32),
             applied_learning_rate=jnp.zeros([], default_float()),
             member=_spheres.no_member(params),
-            radius=_spheres.filled_like_norms(params, scope, 0.0),
-            ratio=_spheres.filled_like_norms(params, scope, 1.0),
+            radius=shared.filled(params, 0.0),
+            ratio=shared.filled(params, 1.0),
         )
 
-    def update_fn(
-        updates, state, params=None, *, learning_rate_scale=None, **extra_args
-    ):
-        del extra_args
-        pairs = _spheres.match(updates, params, mask, state.member)
-        rate = value_at("learning_rate", learning_rate, state.count)
-        rate = scaled(rate, learning_rate_scale)
+    def update_fn(updates, state, params=None, *, learning_rate_scale=None, **_):
+        pairs = shared.match(updates, params, state.member)
+        scale = learning_rate_scale
+        rate = value_at("learning_rate", learning_rate, state.count, scale)
         decay = value_at("weight_decay", weight_decay, state.count)
-        held = _spheres.norms(pairs.points, pairs.member, scope, axes)
-        at = _spheres.radius_now(radius, state, held, pairs.member)
-        ratio, onto = state.ratio, None
+        held = shared.norms(pairs.points, pairs)
+        at = shared.radii(held, pairs, state)
+        ratio, start, onto = state.ratio, held, jnp.ones_like(held)
         if radius is not None:
-            ratio = _ratio_at(at, state, held)
+            ratio, start = _ratio_at(at, state, held), at
             onto = _spheres.onto_factor(at, held)
         moved = _moved(pairs, rate, decay, ratio, onto, rescales)
-        norm = _spheres.norms(moved, pairs.member, scope, axes)
+        norm = shared.norms(moved, pairs)
         steps, used = _spheres.steps_onto(pairs, moved, at, held, norm)
         new_state = ScaleBySphereLearningRateState(
             count=increment(state.count),
             applied_learning_rate=as_scalar(rate),
-            member=_spheres.remember(pairs.member, state.member),
+            member=_spheres.remember(pairs, state.member),
             radius=at,
-            ratio=_grown(ratio, norm, held if onto is None else at, used),
+            ratio=_grown(ratio, norm, start, used),
         )
-        return pairs.rebuild(steps), new_state
+        steps = pairs.structure.unflatten(steps)
+        return cast_updates(steps, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _moved(
-    pairs: _spheres.Pairs,
-    rate: float | jax.Array,
-    decay: float | jax.Array,
-    ratio: jax.Array,
-    onto: jax.Array | None,
-    rescales: bool,
-) -> list[jax.Array]:
+def _moved(pairs, rate, decay, ratio, onto, rescales) -> list[jax.Array]:
     """y for members, and for the others their whole steps."""
-    count = len(pairs.points)
-    kept, rates = 1 - rate * decay, _spheres.per_leaf(rate / jnp.square(ratio), count)
-    factors = [None] * count if onto is None else _spheres.per_leaf(onto, count)
+    kept, count = 1 - rate * decay, len(pairs.points)
+    rates = _spheres.per_leaf(rate / jnp.square(ratio), count)
 
     def move(update, point, member, own_rate, factor):
         dtype = point.dtype
         if not member:
             decayed = update + jnp.asarray(decay, dtype) * point
             return jnp.asarray(-rate, dtype) * decayed
-        own_kept = kept
-        if factor is not None:
-            own_kept = kept * factor
-            own_rate = own_rate / factor if rescales else own_rate
-        steady = jnp.asarray(own_kept, dtype) * point
-        return steady - own_rate.astype(dtype) * update
+        own_rate = own_rate / factor if rescales else own_rate
+        return (kept * factor).astype(dtype) * point - own_rate.astype(dtype) * update
 
-    leaves = zip(*pairs[:3], rates, factors, strict=True)
-    return [move(*leaf) for leaf in leaves]
+    return jax.tree.map(move, *pairs[:3], rates, _spheres.per_leaf(onto, count))
 
 
 def _ratio_at(

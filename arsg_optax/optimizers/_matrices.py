@@ -77,7 +77,8 @@ def hidden_matrices(
                 f"hidden_matrices(params, {{{joined!r}: MatrixAxes(input=0, "
                 "output=(1, 2))}), or False in the place of the axes."
             )
-        return MatrixAxes(1, 0) if names[-1:] == [_FROM_THE_LEFT] else MatrixAxes(0, 1)
+        own = [name for name in names if name != "value"]  # Of Flax NNX's variables.
+        return MatrixAxes(1, 0) if own[-1:] == [_FROM_THE_LEFT] else MatrixAxes(0, 1)
 
     return jax.tree_util.tree_map_with_path(judge, params)
 

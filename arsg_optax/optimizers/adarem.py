@@ -33,7 +33,7 @@ def adarem(
 
     Let :math:`\alpha_t` be the learning rate, :math:`\beta_t, \lambda_t, \epsilon`
     the arguments ``b1``, ``resilience`` and ``eps``, :math:`\gamma` the weight decay
-    and :math:`\theta_t` the parameters. The initial state is :math:`m_1 = 0`. Then
+    and :math:`\theta_t` the parameters. From :math:`m_1 = 0`,
 
     .. math::
 
@@ -54,24 +54,11 @@ def adarem(
     Args:
       learning_rate: finite and at least 0, or a schedule; the paper takes that of
         SGD with momentum, 0.4 for ImageNet at a batch of 1024.
-      b1: decay rate of the momentum, in [0, 1), or a schedule. The paper gives no
-        value; the default is the usual one of SGD.
-      resilience: in [0, 1], or a schedule. The default is where the paper starts;
-        :func:`arsg_optax.scale_by_resilience` has its decay, once an epoch.
-      eps: added to the denominator, in units of the squared gradient. The paper gives
-        no value; gradients below its square root get no resilience, so our earlier
-        default, Adam's 1e-8, switched the method off below 1e-4.
-      scope: the maximum of the momentum is over the whole "tree" or each "leaf".
       weight_decay: decoupled, multiplied by the learning rate but not by the
-        resilience.
+        resilience, or a schedule.
       mask: tree of booleans or a callable, which selects the leaves that decay.
-      mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
-        stochastically. None is the parameter's dtype, but float32 at least.
-      axis_name: mesh axes over which the maximum goes inside :func:`jax.shard_map`, see
-        :func:`arsg_optax.scale_by_resilience`.
-
-    Returns:
-      The corresponding :class:`optax.GradientTransformationExtraArgs`.
+      b1, resilience, eps, scope, mu_dtype, axis_name: as in
+        :func:`arsg_optax.scale_by_resilience`, with the reasons for their defaults.
 
     Raises:
       ValueError: if an argument is out of range, or if a momentum is split inside
@@ -86,27 +73,17 @@ def adarem(
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
-      ...     print(f'Objective function: {f(params):.2f}')
-      Objective function: 8.96
-      Objective function: 3.56
-      Objective function: 1.44
-      Objective function: 0.59
-      Objective function: 0.25
+      >>> print(f'Objective function: from 14.00 to {f(params):.2f}')
+      Objective function: from 14.00 to 0.25
 
     References:
       Adaptive Gradient Method with Resilience and Momentum, Algorithm 1.
     """
+    direction = scale_by_resilience(
+        b1, resilience, eps=eps, scope=scope, mu_dtype=mu_dtype, axis_name=axis_name
+    )
     return optax.chain(
-        chain_on_gradient(
-            scale_by_resilience(
-                b1,
-                resilience,
-                eps=eps,
-                scope=scope,
-                mu_dtype=mu_dtype,
-                axis_name=axis_name,
-            )
-        ),
+        chain_on_gradient(direction),
         decoupled_decay(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

@@ -34,8 +34,8 @@ def arsg(
 
     Let :math:`\alpha_t` be the learning rate, :math:`\beta_{1t}, \beta_2, \epsilon`
     and :math:`\mu_t` the arguments ``b1``, ``b2``, ``eps`` and ``observation``,
-    :math:`\gamma` the weight decay and :math:`y_t` the parameters. The initial state
-    is :math:`m_0 = 0, v_0 = 0, \hat v_0 = \epsilon`. Then
+    :math:`\gamma` the weight decay and :math:`y_t` the parameters. From
+    :math:`m_0 = 0, v_0 = 0, \hat v_0 = \epsilon`,
 
     .. math::
 
@@ -51,13 +51,10 @@ def arsg(
     parameter, twelve bytes in float32; in bfloat16 six, less than Adam's eight. The
     exact form needs no more.
 
-    ``eps`` is a *squared* gradient. The default 1e-8 divides like a gradient of 1e-4;
-    Adam's 1e-8, which is added to the root, acts only on gradients of that size. In a
-    large network most gradients start below 1e-4, and their elements then move by
-    :math:`10^4 \alpha_t d_t` rather than by :math:`\alpha_t`:
-    ``metrics(state, share_at_eps=True)`` measures which share of the elements still
-    stands at ``eps``. If it stays large, lower ``eps``, or take
-    ``preconditioner=scale_by_adam_rms()``.
+    ``eps`` is a *squared* gradient: the default 1e-8 divides like a gradient of 1e-4,
+    which is more than most of a large network's. ``metrics(state, share_at_eps=True)``
+    measures which share of the elements still stands at ``eps``. If it stays large,
+    lower ``eps``, or take ``preconditioner=scale_by_adam_rms()``.
 
     When to use it: first, where you would take Adam or AMSGrad.
 
@@ -65,33 +62,21 @@ def arsg(
       learning_rate: finite and at least 0, or a schedule.
       b1: decay rate of the momentum, in [0, 1), or a schedule. The default averages
         over a thousand gradients; runs of that length may want less.
-      b2: decay rate of the second moment, in [0, 1). The default is the paper's for
-        all its problems.
+      b2: decay rate of the second moment, in [0, 1), the paper's for all its problems.
       eps: where the maximum of the second moment starts, in units of the squared
         gradient: 1e-8 is the paper's fast mode, 1e-3 its fine mode, which
         generalizes better.
       observation: observation factor, dimensionless, in [0, 1), or a schedule. 0.1
         is the paper's for all its problems, a hundred momentum steps ahead.
-      distance: observation distance in momentum steps, at least 0, or a schedule,
-        instead of ``observation``.
-      exact: the exact two-point form, whose iterate is right under every schedule, see
-        :func:`arsg_optax.remote_chain`; the default is the paper's concise form.
-      preconditioner: another link instead of
+      preconditioner: another link in place of
         :func:`arsg_optax.scale_by_nonincreasing_rms` (generalized ARSG); ``b2``,
         ``eps`` and ``nu_dtype`` are unused then.
-      debias: correct the momentum for its start at 0, see
-        :func:`arsg_optax.remote_observation`. The released code does so with Adam's
-        preconditioner, the paper's Algorithm 1 does not.
-      weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
-        The paper's L2 decay comes before everything:
-        ``optax.chain(optax.add_decayed_weights(wd), arsg(...))``.
-      mask: tree of booleans or a callable, which selects the leaves that decay.
-      mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
-        stochastically. None is the parameter's dtype, but float32 at least.
-      nu_dtype: the same for both second moments.
-
-    Returns:
-      The corresponding :class:`optax.GradientTransformationExtraArgs`.
+      debias: correct the momentum for its start at 0. The released code does so with
+        Adam's preconditioner, the paper's Algorithm 1 does not.
+      weight_decay: decoupled, as in ``optax.adamw``. The paper's L2 decay comes before
+        everything: ``optax.chain(optax.add_decayed_weights(wd), arsg(...))``.
+      nu_dtype: dtype that stores both second moments.
+      distance, exact, mask, mu_dtype: as in :func:`arsg_optax.remote_chain`.
 
     Raises:
       ValueError: if an argument is out of range.
@@ -105,16 +90,11 @@ def arsg(
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
-      ...     print(f'Objective function: {f(params):.2f}')
-      Objective function: 12.82
-      Objective function: 12.03
-      Objective function: 11.42
-      Objective function: 10.90
-      Objective function: 10.44
+      >>> print(f'Objective function: from 14.00 to {f(params):.2f}')
+      Objective function: from 14.00 to 10.44
 
     References:
-      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, Algorithm 1.
+      ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, Algorithm 1.
     """
     if preconditioner is None:
         preconditioner = scale_by_nonincreasing_rms(b2, eps, nu_dtype=nu_dtype)

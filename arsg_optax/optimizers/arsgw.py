@@ -52,15 +52,9 @@ def arsgw(
       eps: added to the root, in units of the gradient.
       observation: observation factor, dimensionless, in [0, 1), or a schedule, such as
         :func:`arsg_optax.falling_observation`.
-      distance: observation distance in momentum steps, instead of ``observation``.
-      exact: the exact two-point form, as in :func:`arsg_optax.remote_chain`.
       weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
-      mask: tree of booleans or a callable, which selects the leaves that decay.
-      mu_dtype: dtype that stores the momentum, as in :func:`arsg_optax.remote_chain`.
-      nu_dtype: the same for the second moment.
-
-    Returns:
-      The corresponding :class:`optax.GradientTransformationExtraArgs`.
+      nu_dtype: dtype that stores the second moment.
+      distance, exact, mask, mu_dtype: as in :func:`arsg_optax.remote_chain`.
 
     Raises:
       ValueError: if an argument is out of range.
@@ -74,12 +68,8 @@ def arsgw(
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
-      ...     print(f'Objective function: {f(params):.2f}')
-      Objective function: 12.94
-      Objective function: 11.87
-      Objective function: 10.85
-      Objective function: 9.90
-      Objective function: 9.03
+      >>> print(f'Objective function: from 14.00 to {f(params):.2f}')
+      Objective function: from 14.00 to 9.03
 
     References:
       Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural

@@ -80,13 +80,8 @@ def orsg(
       exact: the two-point form around the orthogonalized step, as in
         :func:`arsg_optax.remote_chain`; the state has one more array per parameter of
         a matrix.
-      weight_decay: decoupled, multiplied by the learning rate, or a schedule.
-      mask: tree of booleans or a callable, which selects the leaves that decay.
-      mu_dtype: dtype that stores the momentum, as in :func:`arsg_optax.remote_chain`.
-      nu_dtype: the same for the second moment.
-
-    Returns:
-      The corresponding :class:`optax.GradientTransformationExtraArgs`.
+      nu_dtype: dtype that stores the second moment.
+      weight_decay, mask, mu_dtype: as in :func:`arsg_optax.remote_chain`.
 
     Raises:
       ValueError: if an argument is out of range, or if it is not known of an array
@@ -101,12 +96,8 @@ def orsg(
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
-      ...     print(f'Objective function: {f(params):.2f}')
-      Objective function: 3.47
-      Objective function: 2.28
-      Objective function: 1.40
-      Objective function: 0.78
-      Objective function: 0.37
+      >>> print(f'Objective function: from 5.00 to {f(params):.2f}')
+      Objective function: from 5.00 to 0.37
 
     References:
       Jordan et al, `Muon: An optimizer for hidden layers in neural networks

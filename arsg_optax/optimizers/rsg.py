@@ -31,7 +31,7 @@ def rsg(
 
     Let :math:`\alpha_t` be the learning rate, :math:`\beta_t` and :math:`\mu_t` the
     arguments ``b1`` and ``observation``, :math:`\gamma` the weight decay and
-    :math:`y_t` the parameters. The initial state is :math:`m_0 = 0`. Then
+    :math:`y_t` the parameters. From :math:`m_0 = 0`,
 
     .. math::
 
@@ -42,8 +42,8 @@ def rsg(
       \end{align*}
 
     The momentum is an average, not a sum, so learning rates are those of
-    ``optax.sgd`` divided by ``1 - momentum``. State: one array per
-    parameter, four bytes in float32, two in bfloat16.
+    ``optax.sgd`` divided by ``1 - momentum``. State: one array per parameter, four
+    bytes in float32, two in bfloat16.
 
     When to use it: where SGD with momentum works well, and where memory is short.
 
@@ -52,24 +52,11 @@ def rsg(
         schedule. The paper uses 5 for logistic regression on MNIST.
       b1: decay rate of the momentum, in [0, 1), or a schedule. The default averages
         over a thousand gradients.
-      observation: observation factor, dimensionless, in [0, 1), or a schedule;
-        0 is heavy ball, ``1 - b1`` Nesterov. The paper's default is 0.1 for
-        ``b1=0.999``.
-      distance: observation distance in momentum steps, at least 0, or a schedule,
-        instead of ``observation``.
-      exact: the exact two-point form, whose iterate is right under every schedule, see
-        :func:`arsg_optax.remote_chain`; the default is the paper's concise form.
-      debias: correct the momentum for its start at 0, see
-        :func:`arsg_optax.remote_observation`.
-      weight_decay: decoupled, multiplied by the learning rate, as in ``optax.adamw``.
-        The paper's L2 decay comes before everything:
-        ``optax.chain(optax.add_decayed_weights(wd), rsg(...))``.
-      mask: tree of booleans or a callable, which selects the leaves that decay.
-      mu_dtype: dtype that stores the momentum; ``jnp.bfloat16`` is rounded
-        stochastically. None is the parameter's dtype, but float32 at least.
-
-    Returns:
-      The corresponding :class:`optax.GradientTransformationExtraArgs`.
+      observation: observation factor, dimensionless, in [0, 1), or a schedule; 0 is
+        heavy ball, ``1 - b1`` Nesterov. The paper's default is 0.1 for ``b1=0.999``.
+      weight_decay: decoupled, as in ``optax.adamw``. The paper's L2 decay comes before
+        everything: ``optax.chain(optax.add_decayed_weights(wd), rsg(...))``.
+      distance, exact, debias, mask, mu_dtype: as in :func:`arsg_optax.remote_chain`.
 
     Raises:
       ValueError: if an argument is out of range.
@@ -83,16 +70,11 @@ def rsg(
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
-      ...     print(f'Objective function: {f(params):.2f}')
-      Objective function: 8.92
-      Objective function: 5.65
-      Objective function: 3.55
-      Objective function: 2.22
-      Objective function: 1.37
+      >>> print(f'Objective function: from 14.00 to {f(params):.2f}')
+      Objective function: from 14.00 to 1.37
 
     References:
-      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 3.
+      ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, eq. 3.
     """
     return remote_chain(
         learning_rate=learning_rate,

@@ -35,25 +35,16 @@ class LossWindows(NamedTuple):
 
 def empty_windows() -> LossWindows:
     """Windows that have seen nothing."""
-    return LossWindows(
-        last=jnp.zeros([], jnp.float32),
-        values=jnp.zeros([], jnp.int32),
-        bin_mean=jnp.zeros([], jnp.float32),
-        bin_variance=jnp.zeros([], jnp.float32),
-        bins=jnp.zeros([], jnp.int32),
-        means=jnp.zeros([2 * BINS], jnp.float32),
-        variances=jnp.zeros([2 * BINS], jnp.float32),
-    )
+    last, mean, variance = (jnp.zeros([], jnp.float32) for _ in range(3))
+    values, bins = (jnp.zeros([], jnp.int32) for _ in range(2))
+    means, variances = (jnp.zeros([2 * BINS], jnp.float32) for _ in range(2))
+    return LossWindows(last, values, mean, variance, bins, means, variances)
 
 
 def push(windows: LossWindows, value: jax.Array, window: chex.Numeric) -> LossWindows:
-    """Adds one value; one that is not finite is ignored, an outlier cut off.
+    """Adds one () value; one that is not finite is ignored, an outlier cut off.
 
-    Args:
-      windows: what was seen so far.
-      value: () the loss.
-      window: number of values a window holds, rounded down to a multiple of 8, but 8
-        at least.
+    A window holds `window` values, rounded down to a multiple of 8, but 8 at least.
     """
     value = value.astype(jnp.float32)
     finite = jnp.isfinite(value)
@@ -86,22 +77,11 @@ def is_flat(
     confidence: chex.Numeric,
     refractory: chex.Numeric,
 ) -> jax.Array:
-    r"""Whether the loss has flattened; only ever true when a bin has just been filled.
+    """Whether the loss has flattened, a () bool; only true when a bin was just filled.
 
     With the means a, b of the older and the newer window of w values and the variance
-    s² of a value, flat means
-
-    .. math:: a - b < \text{threshold} \, |a| + \text{confidence} \sqrt{2 s^2 / w}
-
-    Args:
-      windows: what was seen so far.
-      window: as in :func:`push`.
-      threshold: least relative decrease from window to window of a loss that falls.
-      confidence: standard errors by which the decrease has to exceed it.
-      refractory: windows to leave out at the start and after a restart.
-
-    Returns:
-      () bool.
+    s² of a value, flat means a - b < threshold |a| + confidence sqrt(2 s² / w).
+    The `refractory` is how many windows are left out at the start and after a restart.
     """
     length = (BINS * bin_length(window)).astype(jnp.float32)
     older, newer = jnp.mean(windows.means[:BINS]), jnp.mean(windows.means[BINS:])

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._hyperparameters import default_float, increment
-from arsg_optax._precision import cast_updates, compute_dtype
+from arsg_optax._precision import cast_updates, compute_dtype, product
 from arsg_optax._reductions import Axes, AxisName, Whole, as_axes
 from arsg_optax._states import find_states
 from arsg_optax._trees import check_real, check_updates
 from arsg_optax._validation import check
+from arsg_optax._wrapping import where
 from arsg_optax.transforms._links import known_denominator
 
 
@@ -54,9 +55,10 @@ def switch_to_sgd(
 
     over the whole tree, and from this update on it passes on :math:`c\,\hat m_t`. With
     the learning rate :math:`\alpha_t` behind it that is SGD with momentum at the step
-    size :math:`\hat\alpha_t = \alpha_t c`, the paper's; a schedule of the learning
-    rate goes on. If the inner product is not positive, the switch waits for the next
-    update at which it is. After the switch the preconditioner's state rests.
+    size :math:`\hat\alpha_t = \alpha_t c`, the paper's; a schedule of the learning rate
+    goes on. If the inner product is not positive, the switch waits for the next update
+    at which it is. After the switch the preconditioner's state rests. Updates come out
+    in the parameters' dtypes, or without ``params`` in those they came in.
 
     Args:
       preconditioner: the link to switch off, such as
@@ -64,12 +66,7 @@ def switch_to_sgd(
         around the whole optimizer.
       switch_at: update that computes the constant and already uses it, an integer, at
         least 0; updates are counted from 0.
-      axis_name: the mesh axis, or the tuple of axes, along which arrays may be split
-        inside :func:`jax.shard_map`; see :func:`arsg_optax.project`.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes, or where ``update`` gets no params in those they came in.
+      axis_name: as in :func:`arsg_optax.project`.
 
     Raises:
       ValueError: if ``switch_at`` is out of range, if the preconditioner is masked, if
@@ -77,8 +74,7 @@ def switch_to_sgd(
         split inside :func:`jax.shard_map` and ``axis_name`` is None.
 
     References:
-      Chen et al, `NAMSG: An Efficient Method for Training Neural Networks
-      <https://arxiv.org/abs/1905.01422v2>`_, 2019, section 5, SWNTS.
+      NAMSG, `Chen et al 2019 <https://arxiv.org/abs/1905.01422v2>`_, section 5, SWNTS.
     """
     check("switch_at", switch_at)
     axes = as_axes(axis_name)
@@ -87,7 +83,13 @@ def switch_to_sgd(
     def init_fn(params):
         check_real("params", params)
         inner_state = preconditioner.init(params)
-        _check_sees_all_leaves(inner_state)
+        found = find_states(inner_state)
+        if any(isinstance(each.state, optax.MaskedState) for each in found):
+            raise ValueError(
+                "preconditioner must divide every leaf, got a masked or partitioned "
+                "one: after the switch one constant multiplies all of them; mask or "
+                "partition the whole optimizer."
+            )
         return SwitchToSgdState(
             count=jnp.zeros([], jnp.int32),
             switched=jnp.zeros([], jnp.bool_),
@@ -101,8 +103,8 @@ def switch_to_sgd(
         )
         check_updates("updates", updates, divided)
         aligned = _inner_product(updates, divided, axes)
-        due = state.count >= jnp.asarray(switch_at).astype(jnp.int32)
         squared = _inner_product(divided, divided, axes)
+        due = state.count >= jnp.asarray(switch_at).astype(jnp.int32)
         constant = squared / jnp.where(aligned > 0, aligned, 1)
         possible = (aligned > 0) & (constant > 0) & jnp.isfinite(constant)
         now = due & ~state.switched & possible
@@ -118,10 +120,8 @@ def switch_to_sgd(
             count=increment(state.count),
             switched=switched,
             scale=scale,
-            preconditioner_state=jax.tree.map(
-                lambda new, old: jnp.where(state.switched, old, new),
-                inner_state,
-                state.preconditioner_state,
+            preconditioner_state=where(
+                state.switched, state.preconditioner_state, inner_state
             ),
         )
         return cast_updates(chosen, params, updates), new_state
@@ -129,21 +129,7 @@ def switch_to_sgd(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _check_sees_all_leaves(state: optax.OptState) -> None:
-    if any(isinstance(each.state, optax.MaskedState) for each in find_states(state)):
-        raise ValueError(
-            "preconditioner must divide every leaf, got a masked or partitioned one: "
-            "after the switch one constant multiplies all of them; mask or partition "
-            "the whole optimizer."
-        )
-
-
 def _inner_product(one: optax.Updates, other: optax.Updates, axes: Axes) -> jax.Array:
     """Over the whole tree: () of the default float dtype."""
-
-    def product(a, b):
-        dtype = compute_dtype(a, b)
-        return a.astype(dtype) * b.astype(dtype)
-
     products = jax.tree.leaves(jax.tree.map(product, one, other))
     return Whole(products, axes, default_float()).sum(products)

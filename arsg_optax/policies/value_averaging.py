@@ -61,12 +61,8 @@ def average_value(inner: Wrappable) -> optax.GradientTransformationExtraArgs:
     Args:
       inner: an optimizer with an :class:`optax.MultiSteps` in it.
 
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`, whose ``update`` needs
-      ``value=loss``.
-
     Raises:
-      ValueError: if ``update`` gets no ``value``.
+      ValueError: if ``update`` gets no ``value=loss``, a real () array.
     """
     inner = as_extra_args(inner)
 

@@ -73,19 +73,14 @@ class Schedules(NamedTuple):
         learning_rate_scale: jax.Array | None = None,
         observation_boost: jax.Array | None = None,
     ) -> Coefficients:
-        """The scalars at an update.
+        """The scalars at an update, each multiplied by its () scale.
 
-        Args:
-          count: () int32, updates so far.
-          observation_scale: () multiplies the observation.
-          learning_rate_scale: () multiplies the learning rate.
-          observation_boost: () multiplies the observation, if that stays below 1, and
-            the learning rate by the ratio of the fastest steps, see
-            :func:`arsg_optax.observation_boost`.
+        A boost multiplies the observation, if that stays below 1, and the learning rate
+        by the ratio of the fastest steps, see :func:`arsg_optax.observation_boost`.
         """
         b1 = value_at("b1", self.b1, count)
-        rate = value_at("learning_rate", self.learning_rate, count)
-        rate = scaled(rate, learning_rate_scale)
+        scale = learning_rate_scale
+        rate = value_at("learning_rate", self.learning_rate, count, scale)
         if self.distance is None:
             observation = value_at("observation", self.observation, count)
             distance = observation * b1 / (1 - b1)

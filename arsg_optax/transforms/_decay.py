@@ -9,7 +9,7 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._trees import map_updates, per_leaf
+from arsg_optax._trees import map_updates, per_leaf, require_params
 from arsg_optax._validation import check
 
 Mask = Any | Callable[[optax.Params], Any] | None
@@ -26,9 +26,8 @@ def decoupled_decay(
 ) -> optax.GradientTransformation:
     """Adds the decayed parameters to the updates; nothing for a static 0.0.
 
-    The link that does nothing needs no params in `update`, and its state has the
-    structure of that of a number, so that an optimizer and its
-    :func:`optax.inject_hyperparams` twin have the same inner state.
+    That link needs no params in `update`, and its state has the structure of that of a
+    number, as an optimizer and its :func:`optax.inject_hyperparams` twin need.
     """
     check("weight_decay", weight_decay)
     if switched_off(weight_decay):
@@ -40,14 +39,11 @@ def decoupled_decay(
             return DecayScheduleState(count=jnp.zeros([], jnp.int32))
         return optax.EmptyState()
 
-    def update_fn(updates, state, params=None, **extra_args):
-        del extra_args
-        count = state.count if callable(weight_decay) else 0
-        rate = value_at("weight_decay", weight_decay, count)
+    def update_fn(updates, state, params=None, **_):
+        rate = value_at("weight_decay", weight_decay, getattr(state, "count", 0))
         if callable(weight_decay):
             state = DecayScheduleState(count=increment(state.count))
-        decayed = decay(updates, params, rate, mask)
-        return cast_updates(decayed, params, updates), state
+        return cast_updates(decay(updates, params, rate, mask), params, updates), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -69,20 +65,9 @@ def decay(
     where one is injected, which strict promotion refuses, and takes schedules in newer
     versions only.
 
-    Args:
-      updates: tree of arrays.
-      params: tree of arrays; anything where the updates hold None.
-      rate: () the decay.
-      mask: as in :func:`optax.masked`: which leaves decay; None is all of them.
-
-    Raises:
-      ValueError: if there are no params.
+    The mask says which leaves decay, as in :func:`optax.masked`; None is all of them.
     """
-    if params is None:
-        raise ValueError(
-            "params must be given to update where weight_decay is used, got None; "
-            "call update(gradients, state, params)."
-        )
+    params = require_params(params, "weight_decay is used")
     rate = as_scalar(rate)
     if mask is None:
         return map_updates(lambda u, p: _add(u, p, rate), updates, params)

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from arsg_optax._precision import compute_dtype
+from arsg_optax._precision import product
 from arsg_optax._states import (
     Path,
     branches,
@@ -49,11 +48,7 @@ def _says(state: Any, name: str) -> bool:
 
 
 def check_links(states: tuple[Any, ...]) -> None:
-    """Refuses links that do not say what they do to a step.
-
-    Raises:
-      ValueError: names the link's state, its place and the remedy.
-    """
+    """Refuses links that do not say what they do to a step."""
     declarations = ("elementwise", "makes_direction")
     for path, state in _declared(states):
         if divides(state) or any(_says(state, name) for name in declarations):
@@ -68,6 +63,15 @@ def check_links(states: tuple[Any, ...]) -> None:
             "averages squares of what reaches it, here a momentum: take "
             "arsg_optax.scale_by_adam_rms and its like, which read the gradient."
         )
+
+
+def apply(links: Any, states: tuple, updates: Any, params: Any, extra: dict) -> Any:
+    """What the links make of updates, one after the other, and their states."""
+    new_states = []
+    for link, state in zip(links, states, strict=True):
+        updates, state = link.update(updates, state, params, **extra)
+        new_states.append(state)
+    return updates, tuple(new_states)
 
 
 def can_be_recomputed(states: tuple[Any, ...]) -> bool:
@@ -94,18 +98,19 @@ def denominators(states: Any) -> list[optax.Updates]:
 
 
 def divided(updates: optax.Updates, states: Any) -> optax.Updates:
-    """Updates over all denominators of the links, in float32 at least.
-
-    Args:
-      updates: tree as the parameters; it comes back as it is if nothing divides.
-      states: of the links. A masked one leaves the other leaves undivided.
-    """
+    """Updates over all denominators of the links, where these have leaves."""
     for tree in denominators(states):
         if jax.tree.structure(tree) == jax.tree.structure(updates):
             updates = divide(updates, tree)
             continue
         known = by_path(tree)
-        _check_covers(known, updates)
+        unknown = known.keys() - by_path(updates).keys()
+        if unknown:
+            raise ValueError(
+                "denominator() must return a tree as the parameters, or a masked one, "
+                f"got a leaf at '{min(unknown)}', where the parameters have none; "
+                "return what jax.tree.map makes of a moment in the state."
+            )
 
         def over(path, update, known=known):
             divisor = known.get(jax.tree_util.keystr(path))
@@ -115,22 +120,8 @@ def divided(updates: optax.Updates, states: Any) -> optax.Updates:
     return updates
 
 
-def _check_covers(known: dict[str, Any], updates: optax.Updates) -> None:
-    unknown = known.keys() - by_path(updates).keys()
-    if unknown:
-        raise ValueError(
-            "denominator() must return a tree as the parameters, or a masked one, got "
-            f"a leaf at '{min(unknown)}', where the parameters have none; return what "
-            "jax.tree.map makes of a moment in the state."
-        )
-
-
 def check_transforms(links: tuple[Any, ...]) -> None:
-    """Refuses what is no gradient transformation, such as the function that makes one.
-
-    Raises:
-      ValueError: names the link and the remedy.
-    """
+    """Refuses what is no transformation, such as the function that makes one."""
     for link in links:
         if not (hasattr(link, "init") and hasattr(link, "update")):
             raise ValueError(
@@ -140,11 +131,7 @@ def check_transforms(links: tuple[Any, ...]) -> None:
 
 
 def known_denominator(state: optax.OptState) -> optax.Updates:
-    """The product of all denominators in a link's state, shaped as the parameters.
-
-    Raises:
-      ValueError: if there is none, or if the link does not say what it does.
-    """
+    """The product of all denominators in a link's state, shaped as the parameters."""
     check_links((state,))
     trees = denominators(state)
     if not trees:
@@ -153,8 +140,4 @@ def known_denominator(state: optax.OptState) -> optax.Updates:
             f"{type(state).__name__}; use a preconditioner of arsg_optax."
         )
 
-    def multiply(one, other):
-        dtype = compute_dtype(one, other)
-        return jnp.asarray(one, dtype) * jnp.asarray(other, dtype)
-
-    return functools.reduce(lambda a, b: jax.tree.map(multiply, a, b), trees)
+    return functools.reduce(lambda a, b: jax.tree.map(product, a, b), trees)

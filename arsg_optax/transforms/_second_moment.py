@@ -1,4 +1,8 @@
-"""What the links that divide by an average of squared gradients have in common."""
+"""What the links that divide by an average of squared gradients have in common.
+
+Their states hold constants as `applied_eps` and so on: `optax.tree.get` would find a
+field `eps` of theirs in the place of an injected hyper-parameter.
+"""
 
 import functools
 from collections.abc import Callable
@@ -8,90 +12,69 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._moments import update_moment
-from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._rounding import SECOND_MOMENT, rounding_step
+from arsg_optax._hyperparameters import increment, value_at
+from arsg_optax._moments import moments_like, update_moment
+from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
+from arsg_optax._rounding import SECOND_MOMENT
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax.transforms.combining import gradient_for_statistics
 
 
 def divide_by_root(
-    start: Callable[[optax.Params], Any],
-    advance: Callable[[Any, optax.Updates, jax.Array], Any],
+    start: Callable[[jax.Array, optax.Updates], Any],
+    advance: Callable[[Any, Any, jax.Array, optax.Updates], Any],
+    b2: Any,
+    nu_dtype: Any,
+    sticky: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
-    """The link that divides updates by its state's `denominator()`.
+    """The link that averages squares and divides by its state's `denominator()`.
 
     Args:
-      start: makes the state, with fields `count` and `nu`, of parameters.
-      advance: makes the next state of the state, of the gradient whose squares it
-        averages, and of the () int32 that determines the random bits of bfloat16.
+      start: makes the state of its count and its second moment `nu`.
+      advance: makes the next state of the last one, b2, and its own count and `nu`.
+      b2: decay rate of the second moment.
+      nu_dtype: dtype to store it in, or None.
+      sticky: an element that has reached the largest number of its dtype stays there.
+        It stands for any larger number, so an average that decayed from there would be
+        far too small beside the momentum.
     """
+    dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
     def init_fn(params):
         check_real("params", params)
-        return start(params)
+        return start(jnp.zeros([], jnp.int32), moments_like(params, dtype))
 
     def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        raw_gradient=None,
-        shared_step=None,
-        **extra_args,
+        updates, state, params=None, *, raw_gradient=None, shared_step=None, **_
     ):
-        del extra_args
         gradient = gradient_for_statistics(updates, raw_gradient, state.nu)
-        step = rounding_step(shared_step, state.count)
-        new_state = advance(state, gradient, step)
-        scaled = divide(updates, new_state.denominator())
-        return cast_updates(scaled, params, updates), new_state
+        step = state.count if shared_step is None else shared_step
+        beta = value_at("b2", b2, state.count)
+        nu = update_moment(
+            gradient, state.nu, beta, step, SECOND_MOMENT, order=2, sticky=sticky
+        )
+        state = advance(state, beta, increment(state.count), nu)
+        return cast_updates(
+            divide(updates, state.denominator()), params, updates
+        ), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def averaged_squares(
-    gradient: optax.Updates,
-    nu: optax.Updates,
-    decay: float | jax.Array,
-    step: jax.Array,
-) -> optax.Updates:
-    """The next second moment, stored.
-
-    An element that has reached the largest number of its dtype stays there. It stands
-    for any larger number, so an average that decayed from there would be far too small
-    beside the momentum.
-
-    Args:
-      gradient: tree of real arrays.
-      nu: the second moment of the update before, as stored.
-      decay: () decay rate.
-      step: () int32, determines the random bits of bfloat16.
-
-    Returns:
-      Tree in the dtypes of `nu`; bfloat16 is rounded stochastically.
-    """
-    return update_moment(gradient, nu, decay, step, SECOND_MOMENT, order=2, sticky=True)
 
 
 @functools.partial(per_leaf, inline=True)
 def root(squares: jax.Array) -> jax.Array:
     """The root in float32 at least; infinite where the square is saturated.
 
-    A saturated square stands for any larger number, and the momentum above it is not
-    bounded, so a finite root would let huge steps through. Four times a square beyond
-    a quarter of the largest number is infinite, and otherwise exact; a comparison
-    would do as well, and take half as long again to compile.
+    A saturated square stands for any larger number, so a finite root would let huge
+    steps through. Four times a square beyond a quarter of the largest number is
+    infinite, and otherwise exact; a comparison takes half as long again to compile.
     """
     return 0.5 * jnp.sqrt(4 * squares.astype(compute_dtype(squares)))
 
 
 @jax.custom_jvp
 def root_from_zero(squares: jax.Array) -> jax.Array:
-    """The same for squares that may be 0, where the derivative is 0 as well.
-
-    So the updates of elements without a gradient can be differentiated.
-    """
+    """The same for squares that may be 0, where its derivative is 0, not infinite."""
     return root(squares)
 
 
@@ -106,14 +89,7 @@ def _root_derivative(primals, tangents):
 def corrected_root(
     squares: jax.Array, weight: jax.Array, eps: jax.Array, eps_root: Any = 0.0
 ) -> jax.Array:
-    """sqrt(v / weight + eps_root) + eps of one array.
-
-    Args:
-      squares: v, an average of squares that starts at 0.
-      weight: () total weight of the squares in it; 0 on a fresh state.
-      eps: () positive constant.
-      eps_root: () constant inside the root.
-    """
+    """sqrt(v / weight + eps_root) + eps of one array; the weight may still be 0."""
     dtype = compute_dtype(squares)
     correction = (1 / jnp.where(weight > 0, weight, 1)).astype(dtype)
     inside = squares.astype(dtype) * correction + jnp.asarray(eps_root, dtype)
@@ -122,11 +98,10 @@ def corrected_root(
 
 def divide(updates: optax.Updates, denominators: optax.Updates) -> optax.Updates:
     """Updates over denominators, in float32 at least."""
-    return jax.tree.map(quotient, updates, denominators)
+    return jax.tree.map(_quotient, updates, denominators)
 
 
 @functools.partial(per_leaf, inline=True)
-def quotient(update: jax.Array, denominator: jax.Array) -> jax.Array:
-    """One update over one denominator, in float32 at least."""
+def _quotient(update, denominator):
     dtype = compute_dtype(update, denominator)
     return update.astype(dtype) / denominator.astype(dtype)

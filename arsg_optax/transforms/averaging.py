@@ -17,6 +17,7 @@ from arsg_optax._trees import (
     leaf_dtype,
     map_updates,
     per_leaf,
+    require_params,
 )
 from arsg_optax._validation import check
 from arsg_optax._wrapping import Wrappable, as_extra_args
@@ -37,12 +38,14 @@ class AverageRemotelyState(NamedTuple):
 
     def iterate(self, params: optax.Params) -> optax.Params:
         """The average x behind the observation point y that the training loop holds."""
-        state = without_variables(self)
-        held, z = by_path(params), by_path(state.z)
-        known = {path: held[path] for path in z if path in held}
-        share = state.applied_observation
-        offsets = {path: _back(y, z[path], share) for path, y in known.items()}
-        return shifted(params, state.z, offsets)
+        state, held = without_variables(self), by_path(params)
+
+        def offset(path, z):
+            y = held.get(jax.tree_util.keystr(path))
+            fits = jnp.shape(y) == z.shape  # If not, `shifted` refuses it.
+            return _back(y, z, state.applied_observation) if fits else z
+
+        return shifted(params, jax.tree_util.tree_map_with_path(offset, state.z))
 
     def metrics(self) -> dict[str, jax.Array]:
         """The scalars worth logging, see :func:`arsg_optax.metrics`."""
@@ -107,12 +110,9 @@ def average_remotely(
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
-      ...     print(f'{f(arsg_optax.eval_params(state, params)):.2f}')
-      9.88
-      6.91
-      4.78
-      3.27
-      2.21
+      >>> average = arsg_optax.eval_params(state, params)
+      >>> print(f'Objective function: from 14.00 to {f(average):.2f}')
+      Objective function: from 14.00 to 2.21
 
     References:
       Defazio et al, `Smoothing DiLoCo with Primal Averaging
@@ -135,11 +135,7 @@ def average_remotely(
         )
 
     def update_fn(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "params must be given to update, got None: the average is computed of "
-                "them; call update(gradients, state, params)."
-            )
+        params = require_params(params, "parameters are averaged")
         check_updates("updates", updates, state.z)
         check_params(params, state.z)
         held = map_updates(lambda z, y: z.astype(leaf_dtype(y)), state.z, params)

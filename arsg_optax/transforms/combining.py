@@ -12,38 +12,20 @@ def chain_on_gradient(
 ) -> optax.GradientTransformationExtraArgs:
     """Chains transforms, and hands each one the gradient that entered the chain.
 
-    Like :func:`optax.chain`, but each link also receives the updates that entered
-    the chain as the extra argument ``raw_gradient``. A preconditioner behind a
-    momentum can so take its statistics from the gradient itself:
-    ``chain_on_gradient(remote_observation(), scale_by_nonincreasing_rms())``.
-    Links that know no ``raw_gradient`` ignore it. Of nested chains the innermost
-    decides, but inside :func:`arsg_optax.remote_chain` all see the gradient that
-    entered there.
-
-    Inside, :func:`optax.masked` and :func:`optax.partition` must be given
-    ``mask_compatible_extra_args=True``, so that the raw gradient is masked as the
-    updates are.
+    Like :func:`optax.chain`, but each link also receives the updates that entered the
+    chain as the extra argument ``raw_gradient``. A preconditioner behind a momentum can
+    so take its statistics from the gradient itself:
+    ``chain_on_gradient(remote_observation(), scale_by_nonincreasing_rms())``. Of nested
+    chains the innermost decides, but inside :func:`arsg_optax.remote_chain` all see the
+    gradient that entered there. :func:`optax.masked` and :func:`optax.partition` inside
+    need ``mask_compatible_extra_args=True``, which masks the raw gradient too.
 
     Args:
-      *transforms: one or more transforms, applied in order.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`; its state is the tuple of
-      the links' states.
+      *transforms: one or more transforms, applied in order. The state is the tuple of
+        their states.
 
     Raises:
       ValueError: if no transform is given.
-
-    Examples:
-      >>> import arsg_optax, jax.numpy as jnp
-      >>> direction = arsg_optax.chain_on_gradient(
-      ...     arsg_optax.remote_observation(b1=0.9),
-      ...     arsg_optax.scale_by_nonincreasing_rms(b2=0.5),
-      ... )
-      >>> state = direction.init(jnp.zeros(2))
-      >>> updates, state = direction.update(jnp.array([2.0, -4.0]), state)
-      >>> print(updates)
-      [ 0.26870057 -0.26870057]
     """
     if not transforms:
         raise ValueError(
@@ -74,25 +56,14 @@ def declare_elementwise(
 ) -> optax.GradientTransformationExtraArgs:
     """Lets :func:`arsg_optax.remote_chain` take a link that it doesn't recognise.
 
-    `remote_chain` refuses links that do not say what they do to a step. This declares
-    that a link only multiplies each element by a factor of its own near 1, on average.
-    In the concise form the iterate is defined without that factor, as it is for
-    :func:`arsg_optax.scale_by_resilience`; the exact form stores what the link made. A
-    true preconditioner, whose factors are far from 1, needs a state with a method
-    ``denominator()`` instead.
+    It declares that the link only multiplies each element by a factor of its own near
+    1, on average. In the concise form the iterate is defined without that factor, as it
+    is for :func:`arsg_optax.scale_by_resilience`; the exact form stores what the link
+    made. A true preconditioner, whose factors are far from 1, needs a state with a
+    method ``denominator()`` instead.
 
     Args:
-      link: any transform.
-
-    Returns:
-      The same transform, its state wrapped in :class:`DeclareElementwiseState`.
-
-    Examples:
-      >>> import arsg_optax, optax
-      >>> optimizer = arsg_optax.remote_chain(
-      ...     arsg_optax.declare_elementwise(optax.add_noise(0.1, 0.55, 0)),
-      ...     learning_rate=0.1,
-      ... )
+      link: any transform, such as ``optax.add_noise(0.1, 0.55, 0)``.
     """
     link = optax.with_extra_args_support(link)
 
@@ -109,23 +80,9 @@ def declare_elementwise(
 
 
 def gradient_for_statistics(
-    updates: optax.Updates,
-    raw_gradient: optax.Updates | None,
-    moment: optax.Updates,
+    updates: optax.Updates, raw_gradient: optax.Updates | None, moment: optax.Updates
 ) -> optax.Updates:
-    """The gradient that a link takes statistics of, checked against a moment.
-
-    Args:
-      updates: what reaches the link.
-      raw_gradient: what entered its :func:`chain_on_gradient`, or None outside one.
-      moment: a moment from the link's state, for structure and shapes.
-
-    Returns:
-      The raw gradient where there is one, else the updates.
-
-    Raises:
-      ValueError: if either does not fit the moment.
-    """
+    """What a link takes statistics of: the raw gradient if given, else the updates."""
     check_updates("updates", updates, moment)
     if raw_gradient is None:
         return updates

@@ -7,13 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import (
-    as_scalar,
-    default_float,
-    increment,
-    scaled,
-    value_at,
-)
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check, check_flag
@@ -39,17 +33,13 @@ def scale_by_learning_rate(
 
     As :func:`optax.scale_by_learning_rate`; :func:`arsg_optax.metrics` reports the
     recorded rate. A policy around the chain may pass the extra argument
-    ``learning_rate_scale``, a () array, which multiplies the rate.
+    ``learning_rate_scale``, a () array, which multiplies the rate. Updates come out in
+    the parameters' dtypes, or without ``params`` in those they came in.
 
     Args:
-      learning_rate: finite and at least 0, or a schedule of the number of updates
-        so far, counted from 0.
+      learning_rate: finite and at least 0, or a schedule of the updates before.
       flip_sign: False leaves the sign, to ascend. The recorded rate is negative
         then, so that an update is always minus the recorded rate times what came in.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes, or where ``update`` gets no params in those they came in.
 
     Raises:
       ValueError: if the learning rate is negative, not finite or no scalar.
@@ -65,13 +55,9 @@ def scale_by_learning_rate(
             applied_learning_rate=jnp.zeros([], default_float()),
         )
 
-    def update_fn(
-        updates, state, params=None, *, learning_rate_scale=None, **extra_args
-    ):
-        del extra_args
-        rate = sign * value_at("learning_rate", learning_rate, state.count)
-        rate = scaled(rate, learning_rate_scale)
-
+    def update_fn(updates, state, params=None, *, learning_rate_scale=None, **_):
+        scale = learning_rate_scale
+        rate = sign * value_at("learning_rate", learning_rate, state.count, scale)
         new_state = ScaleByLearningRateState(
             count=increment(state.count), applied_learning_rate=as_scalar(rate)
         )

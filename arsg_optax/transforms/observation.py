@@ -6,16 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import (
-    as_scalar,
-    default_float,
-    increment,
-    scaled,
-    value_at,
-)
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
-from arsg_optax._rounding import FIRST_MOMENT, rounding_step
+from arsg_optax._rounding import FIRST_MOMENT
 from arsg_optax._trees import check_real, check_updates, per_leaf
 from arsg_optax._validation import check, check_flag
 
@@ -46,8 +40,7 @@ def remote_observation(
 ) -> optax.GradientTransformationExtraArgs:
     r"""The direction of RSG: a mixture of momentum and newest gradient.
 
-    With :math:`\beta` = ``b1`` and :math:`\mu` = ``observation``, from
-    :math:`m_0 = 0`,
+    With :math:`\beta` = ``b1`` and :math:`\mu` = ``observation``, from :math:`m_0 = 0`,
 
     .. math::
 
@@ -56,38 +49,29 @@ def remote_observation(
         d_t &\leftarrow (1-\mu_t) m_t + \mu_t g_t
       \end{align*}
 
-    A step along :math:`-d_t` moves the *observation point*, where the training
-    loop holds the parameters and takes gradients. The *iterate* of plain momentum
-    lies :math:`\eta = \mu\beta/(1-\beta)` momentum steps behind it.
-    :math:`\mu = 0` is heavy ball, :math:`\mu = 1-\beta` Nesterov. A policy around the
-    chain may pass the extra argument ``observation_scale``, a () array, which
-    multiplies :math:`\mu`.
+    A step along :math:`-d_t` moves the *observation point*, where the training loop
+    holds the parameters and takes gradients; the *iterate* of plain momentum lies
+    :math:`\eta = \mu\beta/(1-\beta)` momentum steps behind it. In a plain
+    :func:`optax.chain` nothing records that step, so :func:`arsg_optax.eval_params`
+    refuses it: :func:`arsg_optax.remote_chain` has the iterate.
 
-    In a plain :func:`optax.chain` nothing records the step that this link's direction
-    took, so :func:`arsg_optax.eval_params` refuses it. :func:`arsg_optax.remote_chain`
-    holds this momentum, the links and the step in one state, and has the iterate.
+    A policy around the chain may pass the extra argument ``observation_scale``, a ()
+    array, which multiplies :math:`\mu`. Updates come out in the parameters' dtypes, or
+    without ``params`` in those they came in.
 
     Args:
-      b1: decay rate of the momentum, in [0, 1), or a schedule of it.
-      observation: observation factor, dimensionless, in [0, 1), or a schedule.
+      b1, observation: decay rate and factor, in [0, 1), or schedules.
       debias: divide the momentum's part of the direction by the total weight of
         its gradients, :math:`1-\beta^t` for a constant decay. The gradient's part
-        stays as it is, as in the authors' released code with Adam's
-        preconditioner.
-      mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
-        float32 or float64; None is the parameter's dtype, but float32 at least.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes, or where ``update`` gets no params in those they came in.
+        stays as it is, as in the authors' released code with Adam's preconditioner.
+      mu_dtype: as in :func:`arsg_optax.remote_chain`.
 
     Raises:
       ValueError: if an argument is out of range, if a hyper-parameter has 16 bits,
         or if gradients are not real floating point or do not fit the state.
 
     References:
-      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 3.
+      ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, eq. 3.
     """
     check("b1", b1)
     check("observation", observation)
@@ -105,25 +89,15 @@ def remote_observation(
         )
 
     def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        observation_scale=None,
-        shared_step=None,
-        **extra_args,
+        updates, state, params=None, *, observation_scale=None, shared_step=None, **_
     ):
-        del extra_args
         check_updates("updates", updates, state.mu)
         beta = value_at("b1", b1, state.count)
-        factor = value_at("observation", observation, state.count)
-        factor = scaled(factor, observation_scale)
+        factor = value_at("observation", observation, state.count, observation_scale)
         weight = beta * state.weight + (1 - beta)
-        momentum_share = (1 - factor) / weight if debias else 1 - factor
-
-        step = rounding_step(shared_step, state.count)
+        step = state.count if shared_step is None else shared_step
         mu = update_moment(updates, state.mu, beta, step, FIRST_MOMENT)
-        direction = mix(updates, mu, momentum_share, factor)
+        direction = mix(updates, mu, factor, weight if debias else None)
         new_state = RemoteObservationState(
             count=increment(state.count),
             mu=mu,
@@ -139,12 +113,13 @@ def remote_observation(
 def mix(
     gradients: optax.Updates,
     momenta: optax.Updates,
-    momentum_share: float | jax.Array,
-    gradient_share: float | jax.Array,
+    observation: float | jax.Array,
+    weight: jax.Array | None,
 ) -> optax.Updates:
-    """momentum_share * momentum + gradient_share * gradient, in float32 at least."""
-    # Made into arrays once, not once a leaf.
-    shares = as_scalar(momentum_share), as_scalar(gradient_share)
+    """(1 - μ) m + μ g in float32 at least, with m / weight for m where it is given."""
+    share = 1 - observation
+    share = share if weight is None else share / weight
+    shares = as_scalar(share), as_scalar(observation)  # Once, not once a leaf.
     return jax.tree.map(lambda g, m: _mixed(g, m, *shares), gradients, momenta)
 
 

@@ -11,8 +11,6 @@ from arsg_optax._hyperparameters import default_float, increment
 from arsg_optax._moments import moments_like
 from arsg_optax._trees import check_real, check_updates
 
-_LONGEST_WINDOW = int(np.iinfo(np.int32).max)
-
 
 class TrackOscillationState(NamedTuple):
     """State of :func:`track_oscillation`; its methods can be jitted and vmapped."""
@@ -24,19 +22,17 @@ class TrackOscillationState(NamedTuple):
     changes_nothing = True  # So it may stand behind an optimizer that is evaluated.
 
     def oscillation(self) -> jax.Array:
-        """Q: the mean of q over all parameters that moved.
+        """Q, the mean of q over all parameters that moved.
 
-        Returns:
-          () array of the default float dtype, at least 1; 0 if nothing moved yet.
+        () array of the default float dtype, at least 1; 0 if nothing moved yet.
         """
         return _mean_of_moved(jax.tree.leaves(self.oscillation_by_parameter()))
 
     def oscillation_by_leaf(self) -> dict[str, jax.Array]:
-        """The mean of q over the parameters that moved, for each array apart.
+        """The mean of q for each array apart, () arrays as :meth:`oscillation` gives.
 
-        Returns:
-          () arrays as :meth:`oscillation` gives, by the array's path in the
-          parameters, as in ``layers/0/kernel``; "" where these are one array.
+        Keys are the arrays' paths in the parameters, as in ``layers/0/kernel``; ""
+        where these are one array.
         """
         ratios = jax.tree_util.tree_leaves_with_path(self.oscillation_by_parameter())
         return {
@@ -55,9 +51,8 @@ class TrackOscillationState(NamedTuple):
     def oscillation_by_parameter(self) -> optax.Updates:
         """q of each parameter, for medians and histograms.
 
-        Returns:
-          Tree shaped as the parameters, in the dtypes of the sums: at least 1, and 0
-          where a parameter did not move.
+        Tree shaped as the parameters, in the dtypes of the sums: at least 1, and 0
+        where a parameter did not move.
         """
         return jax.tree.map(_path_per_displacement, self.path, self.displacement)
 
@@ -79,23 +74,17 @@ def track_oscillation(
         Q &\leftarrow \textstyle\frac{1}{n} \sum_i q_i
       \end{align*}
 
-    over the updates :math:`u_t` of a window. :math:`Q = 1` is a straight way, twice
-    the number is twice the travel. Place it last in the chain, where the updates are
-    what the parameters move by: ``optax.chain(adarem(0.1), track_oscillation())``;
-    read it with :func:`arsg_optax.metrics` or from the state.
+    over the updates :math:`u_t` of a window. :math:`Q = 1` is a straight way, twice the
+    number is twice the travel. Place it last in the chain, where the updates are what
+    the parameters move by: ``optax.chain(adarem(0.1), track_oscillation())``; read it
+    with :func:`arsg_optax.metrics` or from the state, two arrays per parameter.
 
-    A parameter that came back to where it was has no displacement. Our choice is to
-    bound :math:`q` by the resolution of float32, :math:`1/\delta` = 8.4e6 with
-    :math:`\delta` = 1.2e-7, in float64 as well, so that :math:`Q` stays finite and
-    does not depend on the dtype. It is heavy tailed even so: where a displacement is
-    as likely to be near 0 as not, :math:`q` exceeds x with a probability of about
-    1/x, so that its mean grows with the logarithm of the bound and is carried by a
-    few parameters. Compare means over several runs, and look at the median of
-    ``oscillation_by_parameter()`` beside them. The longer the window, the larger
-    :math:`Q`: a random walk of T updates has a :math:`q` of about :math:`\sqrt T`.
-
-    State: two arrays per parameter. In 16 bits the parameters themselves move by
-    rounded updates; what is measured here are the updates before that rounding.
+    Our choice is to bound :math:`q` by the resolution of float32, :math:`1/\delta` =
+    8.4e6. Where a displacement is as likely to be near 0 as not, :math:`q` exceeds x
+    with a probability of about 1/x, so its mean is carried by a few parameters: compare
+    means over several runs, and look at the median of ``oscillation_by_parameter()``.
+    The longer the window, the larger :math:`Q`: a random walk of T updates has about
+    :math:`\sqrt T`.
 
     Args:
       window: number of updates, in [1, 2147483647], after which tracking restarts, so
@@ -103,22 +92,9 @@ def track_oscillation(
         restarts. Sums are kept in float32 at least and lose the small updates of a
         window of millions.
 
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs` that returns the updates it
-      gets, the very same arrays.
-
     Raises:
       ValueError: if the window is not such a number, or if updates are not real
         floating point or do not fit the state.
-
-    Examples:
-      >>> import arsg_optax, jax.numpy as jnp
-      >>> tracker = arsg_optax.track_oscillation()
-      >>> state = tracker.init(jnp.zeros(2))
-      >>> for updates in jnp.array([[3., 1.], [-1., 1.]]):
-      ...     _, state = tracker.update(updates, state)
-      >>> print(state.oscillation_by_parameter(), state.oscillation())
-      [2. 1.] 1.5
 
     References:
       Adaptive Gradient Method with Resilience and Momentum, section 3.2.2.
@@ -133,14 +109,20 @@ def track_oscillation(
             displacement=moments_like(params, None),
         )
 
-    def update_fn(updates, state, params=None, **extra_args):
-        del params, extra_args
+    def update_fn(updates, state, params=None, **_):
+        del params
         check_updates("updates", updates, state.path)
-        held = state if window is None else _restart_if_full(state, window)
+        held = state
+        if window is not None:  # All zeros after a whole window.
+            full = state.count >= window
+            held = jax.tree.map(lambda x: jnp.where(full, jnp.zeros_like(x), x), state)
+        moved = jax.tree.map(
+            lambda old, u: jnp.asarray(u, old.dtype), held.path, updates
+        )
         new_state = TrackOscillationState(
             count=increment(held.count),
-            path=jax.tree.map(_add_length, held.path, updates),
-            displacement=jax.tree.map(_add, held.displacement, updates),
+            path=jax.tree.map(lambda old, u: old + jnp.abs(u), held.path, moved),
+            displacement=jax.tree.map(jnp.add, held.displacement, moved),
         )
         return updates, new_state
 
@@ -149,29 +131,14 @@ def track_oscillation(
 
 def _check_window(window: Any) -> None:
     whole = isinstance(window, (int, np.integer)) and not isinstance(window, bool)
-    if window is None or (whole and 1 <= window <= _LONGEST_WINDOW):
+    longest = int(np.iinfo(np.int32).max)
+    if window is None or (whole and 1 <= window <= longest):
         return
     raise ValueError(
-        f"window must be None or a whole number in [1, {_LONGEST_WINDOW}], got "
-        f"{window!r}; pass the number of updates of an epoch, for example, and name "
-        "window in static_args if hyper-parameters are injected."
+        f"window must be None or a whole number in [1, {longest}], got {window!r}; "
+        "pass the number of updates of an epoch, for example, and name window in "
+        "static_args if hyper-parameters are injected."
     )
-
-
-def _add(total: jax.Array, update: jax.typing.ArrayLike) -> jax.Array:
-    return total + jnp.asarray(update, total.dtype)
-
-
-def _add_length(total: jax.Array, update: jax.typing.ArrayLike) -> jax.Array:
-    return total + jnp.abs(jnp.asarray(update, total.dtype))
-
-
-def _restart_if_full(
-    state: TrackOscillationState, window: int
-) -> TrackOscillationState:
-    """The state as the next update finds it: all zeros after a whole window."""
-    full = state.count >= window
-    return jax.tree.map(lambda x: jnp.where(full, jnp.zeros_like(x), x), state)
 
 
 def _path_per_displacement(path: jax.Array, displacement: jax.Array) -> jax.Array:

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
-from arsg_optax._moments import moments_like, update_moment
-from arsg_optax._precision import check_storage_dtype
-from arsg_optax._rounding import SECOND_MOMENT, written
+from arsg_optax._hyperparameters import as_scalar, default_float
+from arsg_optax._moments import moments_like
+from arsg_optax._rounding import written
 from arsg_optax._trees import per_leaf
 from arsg_optax._validation import check
 from arsg_optax.transforms._second_moment import divide_by_root, root
@@ -22,8 +21,7 @@ class ScaleByNonincreasingRmsState(NamedTuple):
     count: jax.Array  # () int32, updates so far.
     nu: optax.Updates  # v_t, shaped as the parameters.
     nu_max: optax.Updates  # The running maximum of eps and v_1 ... v_t.
-    # (). Not named eps, which optax.tree.get finds in injected hyper-parameters.
-    applied_eps: jax.Array
+    applied_eps: jax.Array  # ()
 
     def denominator(self) -> optax.Updates:
         """What the last update was divided by, shaped as the parameters."""
@@ -57,63 +55,41 @@ def scale_by_nonincreasing_rms(
         u_t &\leftarrow d_t / \sqrt{\hat v_t}
       \end{align*}
 
-    where :math:`g_t` is ``raw_gradient`` inside
-    :func:`arsg_optax.chain_on_gradient`, else the incoming update :math:`d_t`.
-    Unlike AMSGrad in Optax, nothing is added to the root and no moment is bias
-    corrected: ``eps`` is where :math:`\hat v` starts, so it bounds the scaling by
-    :math:`1/\sqrt\epsilon`.
-
-    A gradient element whose square overflows (above 1.8e19 in float32) saturates
-    :math:`v_t` and :math:`\hat v_t` at the largest finite number; the state stays
-    finite, and an element whose :math:`\hat v` exceeds a quarter of it stops moving. In
-    exact arithmetic its steps would be tiny from then on, which is what a
-    non-increasing preconditioner means: clip gradients to avoid it.
+    with :math:`g_t`, :math:`d_t`, dtypes and overflow as in
+    :func:`arsg_optax.scale_by_adam_rms`. Unlike AMSGrad in Optax, nothing is added to
+    the root and no moment is bias corrected: ``eps`` is where :math:`\hat v` starts, so
+    it bounds the scaling by :math:`1/\sqrt\epsilon`.
 
     Args:
       b2: decay rate of the second moment, in [0, 1).
       eps: initial value of the maximum, in units of the squared gradient, at least
         1.18e-38. 1e-8 is the papers' fast mode, 1e-3 their fine mode, which
         generalizes better.
-      nu_dtype: dtype that stores both moments: bfloat16 (the average rounded
-        stochastically, and the maximum taken of what is stored, so that it can exceed
-        its float32 twin by about 4 %), float32 or float64; None is the parameter's
-        dtype, but float32 at least.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes, or where ``update`` gets no params in those they came in.
+      nu_dtype: dtype that stores both moments, as in
+        :func:`arsg_optax.scale_by_adam_rms`; in bfloat16 the maximum is taken of
+        rounded averages and can exceed its float32 twin by about 4 %.
 
     Raises:
-      ValueError: if an argument is out of range, if ``b2`` or ``eps`` has 16 bits,
-        or if gradients are not real floating point or do not fit the state.
+      ValueError: as in :func:`arsg_optax.scale_by_adam_rms`.
 
     References:
-      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, Algorithm 1, lines 5 to 7.
+      ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, Algorithm 1, lines 5
+      to 7.
     """
     check("b2", b2)
     check("eps", eps)
-    nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
-    def start(params):
-        return ScaleByNonincreasingRmsState(
-            count=jnp.zeros([], jnp.int32),
-            nu=moments_like(params, nu_dtype),
-            nu_max=moments_like(params, nu_dtype, fill=eps),
-            applied_eps=as_scalar(eps),
-        )
+    def start(count, nu):
+        largest = moments_like(nu, nu_dtype, fill=eps)
+        return ScaleByNonincreasingRmsState(count, nu, largest, as_scalar(eps))
 
-    def advance(state, gradient, step):
-        beta = value_at("b2", b2, state.count)
-        nu = update_moment(gradient, state.nu, beta, step, SECOND_MOMENT, order=2)
-        return ScaleByNonincreasingRmsState(
-            count=increment(state.count),
-            nu=nu,
-            nu_max=jax.tree.map(_larger, state.nu_max, nu),
-            applied_eps=state.applied_eps,
-        )
+    def advance(state, beta, count, nu):
+        del beta
+        largest = jax.tree.map(_larger, state.nu_max, nu)
+        return state._replace(count=count, nu=nu, nu_max=largest)
 
-    return divide_by_root(start, advance)
+    # The maximum never forgets an overflow, so the average may.
+    return divide_by_root(start, advance, b2, nu_dtype, sticky=False)
 
 
 @per_leaf

@@ -8,15 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
-from arsg_optax._moments import moments_like
-from arsg_optax._precision import check_storage_dtype
+from arsg_optax._hyperparameters import as_scalar, default_float, value_at
 from arsg_optax._validation import check
-from arsg_optax.transforms._second_moment import (
-    averaged_squares,
-    corrected_root,
-    divide_by_root,
-)
+from arsg_optax.transforms._second_moment import corrected_root, divide_by_root
 
 
 class ScaleByRectifiedRmsState(NamedTuple):
@@ -26,8 +20,7 @@ class ScaleByRectifiedRmsState(NamedTuple):
     nu: optax.Updates  # v_t, shaped as the parameters.
     nu_weight: jax.Array  # (), total weight of the squares in v_t: 1 - prod(b2).
     rectification: jax.Array  # (), r_t, or 0 where the variance is intractable.
-    # (). Not named eps, which optax.tree.get finds in injected hyper-parameters.
-    applied_eps: jax.Array
+    applied_eps: jax.Array  # ()
 
     def denominator(self) -> optax.Updates:
         """What the last update was divided by, shaped as the parameters."""
@@ -67,21 +60,13 @@ def scale_by_rectified_rms(
         \end{cases}
       \end{align*}
 
-    where :math:`g_t` is ``raw_gradient`` inside
-    :func:`arsg_optax.chain_on_gradient`, else the incoming update :math:`d_t`.
-    :math:`\rho_t` counts the gradients that :math:`v_t` averages: close to :math:`t`
-    first, :math:`\rho_\infty` in the end. While they are too few, the variance of
-    :math:`1/\sqrt{v_t}` is not finite and the update passes undivided. With the
-    defaults those are the first five updates; where :math:`\rho_\infty` does not exceed
-    the threshold, for 5.0 with ``b2`` below 2/3, it is all of them.
-
+    with :math:`g_t`, :math:`d_t`, dtypes and overflow as in
+    :func:`arsg_optax.scale_by_adam_rms`. :math:`\rho_t` counts the gradients that
+    :math:`v_t` averages. While they are too few, the variance of :math:`1/\sqrt{v_t}`
+    is not finite and the update passes undivided: with the defaults the first five, and
+    all of them where :math:`\rho_\infty` does not exceed the threshold.
     ``arsg(preconditioner=scale_by_rectified_rms(), debias=True)`` with
     ``observation=0.0`` is RAdam.
-
-    A gradient element whose square overflows (above 1.8e19 in float32) saturates
-    :math:`v_t` at the largest finite number and stays there; the state stays finite and
-    an element whose :math:`v_t` exceeds a quarter of it stops moving once :math:`r_t`
-    is in use. Clip gradients to avoid it.
 
     Args:
       b2: decay rate of the second moment, in [0, 1). 0.999 is RAdam's.
@@ -89,50 +74,31 @@ def scale_by_rectified_rms(
       threshold: the :math:`\rho_t` from which on :math:`v_t` is used, finite and at
         least 4, where the variance is infinite: 4 itself is never rectified. The paper
         has 4, its released code and Optax 5, our default.
-      nu_dtype: dtype that stores the second moment: bfloat16 (rounded stochastically),
-        float32 or float64; None is the parameter's dtype, but float32 at least.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes, or where ``update`` gets no params in those they came in.
+      nu_dtype: as in :func:`arsg_optax.scale_by_adam_rms`.
 
     Raises:
-      ValueError: if an argument is out of range, if a hyper-parameter has 16 bits,
-        or if gradients are not real floating point or do not fit the state.
+      ValueError: as in :func:`arsg_optax.scale_by_adam_rms`.
 
     References:
-      Liu et al, `On the Variance of the Adaptive Learning Rate and Beyond
-      <https://arxiv.org/abs/1908.03265>`_, 2020, Algorithm 2; as :math:`h_t` in Chen et
-      al, `An Adaptive Remote Stochastic Gradient Method for Training Neural Networks
-      <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 7.
+      `RAdam <https://arxiv.org/abs/1908.03265>`_, Liu et al 2020, Algorithm 2; as
+      :math:`h_t` in ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, eq. 7.
     """
     check("b2", b2)
     check("eps", eps)
     check("threshold", threshold)
-    nu_dtype = check_storage_dtype("nu_dtype", nu_dtype)
 
-    def start(params):
-        return ScaleByRectifiedRmsState(
-            count=jnp.zeros([], jnp.int32),
-            nu=moments_like(params, nu_dtype),
-            nu_weight=jnp.zeros([], default_float()),
-            rectification=jnp.zeros([], default_float()),
-            applied_eps=as_scalar(eps),
-        )
+    def start(count, nu):
+        weight, r = (jnp.zeros([], default_float()) for _ in range(2))
+        return ScaleByRectifiedRmsState(count, nu, weight, r, as_scalar(eps))
 
-    def advance(state, gradient, step):
-        beta = value_at("b2", b2, state.count)
-        count = increment(state.count)
+    def advance(state, beta, count, nu):
         least = value_at("threshold", threshold, state.count)
-        return ScaleByRectifiedRmsState(
-            count=count,
-            nu=averaged_squares(gradient, state.nu, beta, step),
+        return start(count, nu)._replace(
             nu_weight=beta * state.nu_weight + (1 - beta),
             rectification=_rectification(beta, count, least),
-            applied_eps=as_scalar(eps),
         )
 
-    return divide_by_root(start, advance)
+    return divide_by_root(start, advance, b2, nu_dtype)
 
 
 def _rectification(beta, count, threshold):

@@ -11,7 +11,7 @@ from arsg_optax._iterate import shifted
 from arsg_optax._moments import moments_like, update_moment
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
 from arsg_optax._rounding import FIRST_MOMENT
-from arsg_optax._states import by_path, without_variables
+from arsg_optax._states import without_variables
 from arsg_optax._trees import check_real, check_updates, per_leaf
 from arsg_optax._validation import check, check_flag
 from arsg_optax.transforms import _links
@@ -48,13 +48,8 @@ class RemoteChainState(NamedTuple):
         with :math:`u_t` the momentum over all denominators of the links, or the stored
         direction where the exact form keeps one. In the concise form links that only
         multiply by factors around 1 are left out, and where one makes a direction of
-        what it gets there is no iterate: the parameters come back as they are.
-
-        Args:
-          params: y, the tree that the state belongs to; other leaves may stand in it.
-
-        Returns:
-          Tree as ``params``, with its shapes and dtypes.
+        what it gets there is no iterate: the parameters come back as they are. Other
+        leaves may stand in y = ``params``.
 
         Raises:
           ValueError: if params do not fit the state.
@@ -64,7 +59,7 @@ class RemoteChainState(NamedTuple):
         state = without_variables(self)
         u = state.previous if _stores(state) else _links.divided(state.mu, state.links)
         ahead = state.applied_distance * state.applied_learning_rate
-        return shifted(params, self.mu, by_path(step(u, ahead)))
+        return shifted(params, step(u, ahead))
 
     def _has_none(self) -> bool:
         """Whether the state knows no iterate: a direction in the concise form."""
@@ -97,16 +92,12 @@ def remote_chain(
     :math:`\beta_t` and :math:`\mu_t` the arguments ``b1`` and ``observation``,
     :math:`\eta_t = \mu_t \beta_t / (1 - \beta_t)` the distance, :math:`\gamma` the
     weight decay, :math:`y_t` the parameters and :math:`P_t` what the links do, such as
-    the division by :math:`\sqrt{\hat v_t}`. Both forms start from :math:`m_0 = 0` and
-    average the gradient,
-
-    .. math:: m_t \leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t.
-
-    The concise form (``exact=False``) and the exact form (``exact=True``) then do
+    the division by :math:`\sqrt{\hat v_t}`. Both forms start from :math:`m_0 = 0`:
 
     .. math::
 
       \begin{align*}
+        m_t &\leftarrow \beta_t m_{t-1} + (1-\beta_t) g_t \\
         \text{concise:} \quad y_{t+1} &\leftarrow y_t
           - \alpha_t \left( P_t((1-\mu_t) m_t + \mu_t g_t) + \gamma y_t \right) \\
         \text{exact:} \quad x_{t+1} &\leftarrow x_t
@@ -115,30 +106,27 @@ def remote_chain(
       \end{align*}
 
     The training loop holds :math:`y`; :func:`arsg_optax.eval_params` returns the
-    iterate :math:`x`, which carries far less gradient noise. In the exact form it is
-    the point above, under every schedule. In the concise form it is so while all
-    coefficients and :math:`P_t` are constant, and otherwise a definition that jumps
+    iterate :math:`x`, which carries far less gradient noise. In the concise form it is
+    the point above only while all coefficients and :math:`P_t` are constant, and jumps
     towards :math:`y` when the learning rate falls. With constant coefficients and no
     links the two forms are the same.
 
-    The exact form needs no further array, because :math:`x_t = y_t + \eta_{t-1}
-    \alpha_{t-1} u_{t-1}` follows from the old state. Only where a link cannot be
-    recomputed from its state (a resilience, a declared link, a direction) it stores
-    :math:`u_t`, one array per parameter. Links get :math:`m_t` in the exact form and
-    the mixture in the concise one: for links that divide this is the same algorithm,
-    for a sign or an orthogonalisation it is another one. At learning rate 0 the exact
-    form moves :math:`y` to :math:`x`, once; when the rate leaves 0 again, :math:`y`
-    jumps ahead by :math:`(1+\eta_t)\alpha_t u_t`.
+    The exact form finds :math:`x_t = y_t + \eta_{t-1} \alpha_{t-1} u_{t-1}` from the
+    old state. Where a link cannot be recomputed from its state (a resilience, a
+    declared link, a direction) it stores :math:`u_t`. Its links get :math:`m_t`, not
+    the mixture: for links that divide this is the same algorithm, for a sign or an
+    orthogonalisation another one. At learning rate 0 it moves :math:`y` to :math:`x`,
+    once; when the rate leaves 0 again, :math:`y` jumps ahead by
+    :math:`(1+\eta_t)\alpha_t u_t`.
 
-    Every link gets the gradient as the extra argument ``raw_gradient``, as inside
-    :func:`arsg_optax.chain_on_gradient`, and takes its statistics from it; masks and
-    partitions of links need ``mask_compatible_extra_args=True``. A policy around the
-    optimizer may pass the () arrays ``observation_scale``, which multiplies the factor,
-    ``learning_rate_scale``, and ``observation_boost``, which multiplies the factor and
-    shortens the step, see :func:`arsg_optax.observation_boost`.
+    Every link gets the gradient as the extra argument ``raw_gradient`` and takes its
+    statistics from it; masks and partitions of links need
+    ``mask_compatible_extra_args=True``. A policy around the optimizer may pass the ()
+    arrays ``observation_scale``, ``learning_rate_scale`` and ``observation_boost``, see
+    :func:`arsg_optax.observation_boost`.
 
-    State: one array per parameter, those of the links, and one more where the exact
-    form stores :math:`u_t`.
+    State: one array per parameter, those of the links, and :math:`u_t` where stored.
+    Updates come out in the parameters' dtypes, or without ``params`` in the gradients'.
 
     Args:
       *links: transforms between momentum and decay, in order. The state of each must
@@ -152,11 +140,10 @@ def remote_chain(
       observation: observation factor, dimensionless, in [0, 1), or a schedule; None
         where ``distance`` is given.
       distance: observation distance in momentum steps, at least 0, or a schedule,
-        instead of ``observation``. The concise form needs it below
-        ``b1 / (1 - b1)``.
-      exact: the exact form instead of the papers' concise one. It uses what links that
-        divide say by ``denominator()`` alone. With a bfloat16 momentum the rounding of
-        :math:`m_t` moves :math:`y` by :math:`1+\eta_t` times as much as :math:`x`.
+        instead of ``observation``; below ``b1 / (1 - b1)`` in the concise form.
+      exact: the exact form instead of the papers' concise one. With a bfloat16 momentum
+        the rounding of :math:`m_t` moves :math:`y` by :math:`1+\eta_t` times as much as
+        :math:`x`.
       debias: divide the momentum's part of the direction by the total weight of its
         gradients, see :func:`arsg_optax.remote_observation`; not in the exact form.
       weight_decay: decoupled, multiplied by the learning rate, or a schedule. It acts
@@ -166,10 +153,6 @@ def remote_chain(
       mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
         float32 or float64; None is the parameter's dtype, but float32 at least.
 
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes, or where ``update`` gets no params in those of the gradients.
-
     Raises:
       ValueError: if an argument is out of range or contradicts another, if a link does
         not say what it does, or if gradients are not real floating point or do not fit
@@ -178,35 +161,32 @@ def remote_chain(
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
       >>> def f(x): return jnp.sum(x ** 2)
-      >>> solver = arsg_optax.remote_chain(
-      ...     arsg_optax.scale_by_adam_rms(b2=0.99),
-      ...     learning_rate=optax.linear_schedule(0.3, 0.0, 5),
-      ...     b1=0.9,
-      ...     exact=True,
-      ... )
+      >>> link = arsg_optax.scale_by_adam_rms(b2=0.99)
+      >>> solver = arsg_optax.remote_chain(link, learning_rate=0.1, b1=0.9, exact=True)
       >>> params = jnp.array([1., 2., 3.])
       >>> state = solver.init(params)
       >>> for _ in range(5):
       ...     updates, state = solver.update(jax.grad(f)(params), state, params)
       ...     params = optax.apply_updates(params, updates)
-      ...     iterate = arsg_optax.eval_params(state, params)
-      ...     print(f'{f(params):.2f} {f(iterate):.2f}')
-      13.33 13.64
-      12.64 13.11
-      12.07 12.56
-      11.69 12.10
-      11.59 11.83
+      >>> print(f'{f(params):.2f} {f(arsg_optax.eval_params(state, params)):.2f}')
+      12.07 12.48
 
     References:
-      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2 (exact), eq. 3
-      (concise) and Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, 2019,
-      eq. 6 (exact).
+      ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, eq. 2 (exact), eq. 3
+      (concise), Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, eq. 6
+      (exact).
     """
     schedules = Schedules(learning_rate, b1, observation, distance, exact)
     schedules.check()
     check("weight_decay", weight_decay)
-    _check_form(exact, debias)
+    check_flag("exact", exact)
+    check_flag("debias", debias)
+    if exact and debias:
+        raise ValueError(
+            "debias must be False with exact=True, got True: the correction belongs to "
+            "the momentum's part of the mixture and has no two-point form; leave one "
+            "of them out."
+        )
     _links.check_transforms(links)
     mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
     chained = tuple(optax.with_extra_args_support(link) for link in links)
@@ -216,15 +196,11 @@ def remote_chain(
         states = tuple(link.init(params) for link in chained)
         _links.check_links(states)
         stores = exact and not _links.can_be_recomputed(states)
+        weight, *applied = (jnp.zeros([], default_float()) for _ in range(4))
+        previous = moments_like(params, None) if stores else ()
+        mu = moments_like(params, mu_dtype)
         return RemoteChainState(
-            count=jnp.zeros([], jnp.int32),
-            mu=moments_like(params, mu_dtype),
-            weight=jnp.zeros([], default_float()),
-            links=states,
-            previous=moments_like(params, None) if stores else (),
-            applied_learning_rate=jnp.zeros([], default_float()),
-            applied_observation=jnp.zeros([], default_float()),
-            applied_distance=jnp.zeros([], default_float()),
+            jnp.zeros([], jnp.int32), mu, weight, states, previous, *applied
         )
 
     def update_fn(
@@ -245,23 +221,16 @@ def remote_chain(
         check_updates("updates", updates, state.mu)
         scales = observation_scale, learning_rate_scale, observation_boost
         now = schedules.at(state.count, *scales)
-        new_state = state._replace(
-            count=increment(state.count),
-            mu=update_moment(updates, state.mu, now.b1, state.count, FIRST_MOMENT),
-            weight=now.b1 * state.weight + (1 - now.b1),
-            applied_learning_rate=as_scalar(now.learning_rate),
-            applied_observation=as_scalar(now.observation),
-            applied_distance=as_scalar(now.distance),
-        )
+        new_state = _averaged(state, updates, now)
         incoming = new_state.mu
         if not exact:
-            share = 1 - now.observation
-            share = share / new_state.weight if debias else share
-            mixture = mix(updates, new_state.mu, share, now.observation)
+            weight = new_state.weight if debias else None
+            mixture = mix(updates, new_state.mu, now.observation, weight)
             incoming = cast_updates(mixture, params, updates)
-        made, states = _through_links(
-            chained, incoming, state, params, {**extra_args, "raw_gradient": updates}
-        )
+        # One count for all links, so that a compiler sees that moments are rounded with
+        # the same random bits, see `_rounding`.
+        passed = {**extra_args, "raw_gradient": updates, "shared_step": state.count}
+        made, states = _links.apply(chained, state.links, incoming, params, passed)
         new_state = new_state._replace(links=states)
         decaying = not switched_off(weight_decay)
         if decaying:
@@ -284,27 +253,16 @@ def _stores(state: RemoteChainState) -> bool:
     return not (isinstance(state.previous, tuple) and len(state.previous) == 0)
 
 
-def _check_form(exact: Any, debias: Any) -> None:
-    check_flag("exact", exact)
-    check_flag("debias", debias)
-    if exact and debias:
-        raise ValueError(
-            "debias must be False with exact=True, got True: the correction belongs to "
-            "the momentum's part of the mixture and has no two-point form; leave one "
-            "of them out."
-        )
-
-
-def _through_links(chained, updates, state: RemoteChainState, params, extra_args):
-    """What the links make of the updates, and their states."""
-    # One count for all, so that a compiler sees that moments are rounded with the same
-    # random bits, see `_rounding`.
-    passed = {**extra_args, "shared_step": state.count}
-    states = []
-    for link, link_state in zip(chained, state.links, strict=True):
-        updates, link_state = link.update(updates, link_state, params, **passed)
-        states.append(link_state)
-    return updates, tuple(states)
+def _averaged(state: RemoteChainState, gradient: optax.Updates, now: Any):
+    """The state with the gradient in its momentum, and with the scalars applied."""
+    return state._replace(
+        count=increment(state.count),
+        mu=update_moment(gradient, state.mu, now.b1, state.count, FIRST_MOMENT),
+        weight=now.b1 * state.weight + (1 - now.b1),
+        applied_learning_rate=as_scalar(now.learning_rate),
+        applied_observation=as_scalar(now.observation),
+        applied_distance=as_scalar(now.distance),
+    )
 
 
 def _two_point(

@@ -9,9 +9,14 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._moments import moments_like, update_moment
-from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
+from arsg_optax._precision import (
+    cast_updates,
+    check_storage_dtype,
+    compute_dtype,
+    product,
+)
 from arsg_optax._reductions import Axes, AxisName, as_axes, leaf_max
-from arsg_optax._rounding import RESILIENCE, rounding_step
+from arsg_optax._rounding import RESILIENCE
 from arsg_optax._trees import check_real, per_leaf
 from arsg_optax._validation import check
 from arsg_optax.transforms.combining import gradient_for_statistics
@@ -35,10 +40,7 @@ class ScaleByResilienceState(NamedTuple):
 
     def metrics(self) -> dict[str, jax.Array]:
         """The scalars worth logging, see :func:`arsg_optax.metrics`."""
-        return {
-            "momentum_max": self.mu_max,
-            "resilience": self.applied_resilience,
-        }
+        return {"momentum_max": self.mu_max, "resilience": self.applied_resilience}
 
 
 def scale_by_resilience(
@@ -63,12 +65,11 @@ def scale_by_resilience(
         m_{t+1} &\leftarrow \beta_t m_t + (1-\beta_t) g_t
       \end{align*}
 
-    where :math:`d_t` is the incoming update and :math:`g_t` is ``raw_gradient``
-    inside :func:`arsg_optax.chain_on_gradient`, else :math:`d_t` as well. The factor
-    lies in :math:`[1-\lambda, 1+\lambda]`; the momentum is updated afterwards.
-
-    An element of the gradient that is infinite or NaN spoils that element of the update
-    and of the momentum, for good, and no other one: the maximum is over finite values.
+    where :math:`g_t` is ``raw_gradient`` inside :func:`arsg_optax.chain_on_gradient`,
+    else the incoming update :math:`d_t`. The maximum is over finite values: an element
+    of the gradient that is infinite or NaN spoils its own update and momentum, for
+    good, and no other. Updates come out in the parameters' dtypes, or without
+    ``params`` in those they came in.
 
     Args:
       b1: decay rate of the momentum, in [0, 1), or a schedule; the paper gives no
@@ -76,21 +77,14 @@ def scale_by_resilience(
       resilience: in [0, 1], or a schedule of it. The paper multiplies it by 0.999
         once an epoch: ``lambda count: 0.999 ** (1 + count // steps_per_epoch)``.
       eps: added to the denominator as printed, in units of the squared gradient. The
-        paper gives no value. Adam's 1e-8, our earlier default, switches the method off
-        for gradients below 1e-4: at a steady gradient of 1e-5 the factor was 1.01 where
-        it should be 2. The present default does so below 1e-15.
+        paper gives no value. Adam's 1e-8 would switch the method off for gradients
+        below 1e-4, the default does so below 1e-15.
       scope: "tree" takes the maximum over all arrays, as the paper's bold vector
         suggests; "leaf" over each array by itself.
-      mu_dtype: dtype that stores the momentum: bfloat16 (rounded stochastically),
-        float32 or float64; None is the parameter's dtype, but float32 at least.
+      mu_dtype: dtype that stores the momentum, as in :func:`arsg_optax.remote_chain`.
       axis_name: the mesh axes along which :func:`jax.shard_map` splits arrays, or ():
-        each device then has whole arrays of its own. Inside `shard_map` the maximum of
-        each array is taken over those of them along which JAX knows it to vary. Under
-        ``jit`` arrays are whole, and nothing need be said.
-
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
-      parameters' dtypes, or where ``update`` gets no params in those they came in.
+        each device then has whole arrays of its own. The maximum of an array goes over
+        those of them along which JAX knows it to vary. Not needed under ``jit``.
 
     Raises:
       ValueError: if an argument is out of range, if a hyper-parameter has 16 bits,
@@ -127,36 +121,23 @@ def scale_by_resilience(
         )
 
     def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        raw_gradient=None,
-        shared_step=None,
-        **extra_args,
+        updates, state, params=None, *, raw_gradient=None, shared_step=None, **_
     ):
-        del extra_args
-        step = rounding_step(shared_step, state.count)
+        step = state.count if shared_step is None else shared_step
         gradient = gradient_for_statistics(updates, raw_gradient, state.mu)
         beta = value_at("b1", b1, state.count)
-        strength = value_at("resilience", resilience, state.count)
-        constant = value_at("eps", eps, state.count)
-
-        def scale(d, g, m, m_max):
-            factor = _factor(g, m, m_max, constant, strength)
-            dtype = compute_dtype(d, factor)
-            return jnp.asarray(d, dtype) * factor.astype(dtype)
-
-        maxima = _spread(state.mu_max, state.mu)
-        scaled = jax.tree.map(scale, updates, gradient, state.mu, maxima)
         mu = update_moment(gradient, state.mu, beta, step, RESILIENCE)
         new_state = ScaleByResilienceState(
             count=increment(state.count),
             mu=mu,
             mu_max=_largest(mu, gradient, scope, axes),
-            applied_resilience=as_scalar(strength),
-            applied_eps=as_scalar(constant),
+            applied_resilience=as_scalar(
+                value_at("resilience", resilience, state.count)
+            ),
+            applied_eps=as_scalar(value_at("eps", eps, state.count)),
         )
+        factors = resilience_factors(state, new_state, gradient)
+        scaled = jax.tree.map(product, updates, factors)
         return cast_updates(scaled, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -165,24 +146,20 @@ def scale_by_resilience(
 def resilience_factors(
     before: ScaleByResilienceState, after: ScaleByResilienceState, gradient: Any
 ) -> optax.Updates:
-    """a_t = 1 + lambda_t b_t, which an update multiplied its incoming updates by.
+    """a_t = 1 + lambda_t b_t of the update between two states, in float32 at least.
 
-    Args:
-      before: the state that the update started from.
-      after: the state that it returned.
-      gradient: what it took its statistics from, a tree as the momentum's.
-
-    Returns:
-      Tree of the factors, in float32 at least; 1 where no update has been made.
+    Its statistics came from the gradient. The factors are 1 where there was no update.
     """
-
     # Before the first update it is 0, and the quotient of zeros would be NaN.
     eps = jnp.where(after.applied_eps > 0, after.applied_eps, 1)
+    leaves, structure = jax.tree.flatten(before.mu)
+    maxima = before.mu_max  # One for all leaves, or one each.
+    maxima = [maxima] * len(leaves) if maxima.shape == () else list(maxima)
 
     def factor(g, m, m_max):
         return _factor(g, m, m_max, eps, after.applied_resilience)
 
-    return jax.tree.map(factor, gradient, before.mu, _spread(before.mu_max, before.mu))
+    return jax.tree.map(factor, gradient, before.mu, structure.unflatten(maxima))
 
 
 @per_leaf
@@ -224,13 +201,6 @@ def _agreement_parts(gradient, momentum, momentum_max, eps):
     threshold = jnp.clip(eps / largest, limits.tiny, limits.max)
     size = jnp.abs(g) + threshold
     return m / largest, g / size, largest, threshold, size
-
-
-def _spread(maxima, tree):
-    """Gives each leaf of a tree its maximum."""
-    leaves, structure = jax.tree.flatten(tree)
-    each = [maxima] * len(leaves) if maxima.shape == () else list(maxima)
-    return jax.tree.unflatten(structure, each)
 
 
 def _largest(

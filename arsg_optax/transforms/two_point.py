@@ -6,24 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arsg_optax._hyperparameters import (
-    as_scalar,
-    default_float,
-    increment,
-    scaled,
-    value_at,
-)
+from arsg_optax._hyperparameters import as_scalar, default_float, increment, value_at
 from arsg_optax._iterate import iterate_of, shifted
 from arsg_optax._moments import moments_like
-from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._states import by_path
-from arsg_optax._trees import (
-    check_params,
-    check_real,
-    check_updates,
-    leaf_dtype,
-    map_updates,
-)
+from arsg_optax._precision import cast_updates
+from arsg_optax._trees import check_params, check_real, check_updates
 from arsg_optax._validation import check
 from arsg_optax._wrapping import Wrappable, as_extra_args
 
@@ -41,23 +28,19 @@ class ObserveRemotelyState(NamedTuple):
         return self.previous
 
     def iterate(self, params: optax.Params) -> optax.Params:
-        """x = y - distance * previous, or what the inner optimizer evaluates at there.
+        """The iterate behind y = params, or what the inner optimizer evaluates there.
 
-        Args:
-          params: y, the tree that the state belongs to; other leaves may stand in it.
-
-        Returns:
-          Tree as ``params``, with its shapes and dtypes.
-
-        Raises:
-          ValueError: if params do not fit the state.
+        The tree may hold other leaves. ValueError if params do not fit the state.
         """
+        return iterate_of(self.inner_state, self._behind(params))[0]
+
+    def _behind(self, params: optax.Params) -> optax.Params:
+        """x = y - distance * previous, which the inner optimizer has as parameters."""
         back = -jnp.asarray(self.applied_distance)
-        offsets = {
-            path: jnp.asarray(u) * back.astype(u.dtype)
-            for path, u in by_path(self.previous).items()
-        }
-        return iterate_of(self.inner_state, shifted(params, self.previous, offsets))[0]
+        offsets = jax.tree.map(
+            lambda u: jnp.asarray(u) * back.astype(u.dtype), self.previous
+        )
+        return shifted(params, offsets)
 
     def metrics(self) -> dict[str, jax.Array]:
         """The scalars worth logging, see :func:`arsg_optax.metrics`."""
@@ -80,10 +63,10 @@ def observe_remotely(
       \end{align*}
 
     The training loop holds the observation point :math:`y`, the inner optimizer is
-    given the iterate :math:`x_t = y_t - \eta_{t-1} u_{t-1}` as its parameters: its
-    weight decay shrinks the iterate, and schedule-free averages iterates.
-    :func:`arsg_optax.eval_params` returns :math:`x`, or what the inner optimizer
-    evaluates at instead.
+    given the iterate :math:`x_t = y_t - \eta_{t-1} u_{t-1}` as its parameters (none
+    where ``update`` gets none): its weight decay shrinks the iterate, and schedule-free
+    averages iterates. :func:`arsg_optax.eval_params` returns :math:`x`, or what the
+    inner optimizer evaluates at instead.
 
     Around ``arsg(learning_rate, observation=0.0)`` this is ARSG's two-point form, which
     ``arsg(learning_rate, exact=True)`` is without another array. A policy may pass
@@ -98,34 +81,13 @@ def observe_remotely(
         least 0, or a schedule; 99.9 is ARSG's for b1 = 0.999 and 0.1, see
         :func:`arsg_optax.hyperparams.distance_from_observation`.
 
-    Returns:
-      An :class:`optax.GradientTransformationExtraArgs`. Where ``update`` gets no
-      params the inner optimizer gets none either.
-
     Raises:
       ValueError: if the distance is out of range, or if gradients are not real
         floating point or do not fit the state.
 
-    Examples:
-      >>> import arsg_optax, jax, jax.numpy as jnp, optax
-      >>> def f(x): return jnp.sum(x ** 2)
-      >>> solver = arsg_optax.observe_remotely(optax.sgd(0.003, momentum=0.9), 5.0)
-      >>> params = jnp.array([1., 2., 3.])
-      >>> state = solver.init(params)
-      >>> for _ in range(5):
-      ...     updates, state = solver.update(jax.grad(f)(params), state, params)
-      ...     params = optax.apply_updates(params, updates)
-      ...     print(f'Objective function: {f(params):.2f}')
-      Objective function: 13.01
-      Objective function: 12.03
-      Objective function: 11.07
-      Objective function: 10.13
-      Objective function: 9.24
-
     References:
-      Chen et al, `An Adaptive Remote Stochastic Gradient Method for Training Neural
-      Networks <https://arxiv.org/abs/1905.01422>`_, 2020, eq. 2, with any update in
-      the place of the momentum's.
+      ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, eq. 2, with any
+      update in the place of the momentum's.
     """
     check("distance", distance)
     inner = as_extra_args(inner)
@@ -141,12 +103,15 @@ def observe_remotely(
 
     def update_fn(updates, state, params=None, **extra_args):
         check_updates("updates", updates, state.previous)
-        iterate = None if params is None else inner_params(state, params)
+        iterate = params
+        if params is not None:
+            check_params(params, state.previous)
+            iterate = state._behind(params)
         step, inner_state = inner.update(
             updates, state.inner_state, iterate, **extra_args
         )
-        ahead = value_at("distance", distance, state.count)
-        ahead = scaled(ahead, extra_args.get("observation_scale"))
+        scale = extra_args.get("observation_scale")
+        ahead = value_at("distance", distance, state.count, scale)
 
         def move(u, u_before):
             now = jnp.asarray(1 + ahead, u_before.dtype)
@@ -165,16 +130,3 @@ def observe_remotely(
         return cast_updates(moved, params, updates), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def inner_params(state: ObserveRemotelyState, params: optax.Params) -> optax.Params:
-    """x_t = y_t - eta_{t-1} u_{t-1}, in the parameters' dtypes."""
-    check_params(params, state.previous)
-
-    def back(u, y):
-        dtype = compute_dtype(u, y)
-        distance = state.applied_distance.astype(dtype)
-        moved = jnp.asarray(y, dtype) - distance * u.astype(dtype)
-        return moved.astype(leaf_dtype(y))
-
-    return map_updates(back, state.previous, params)
