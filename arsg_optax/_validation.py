@@ -7,6 +7,7 @@ known while tracing and are always checked.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
@@ -237,28 +238,46 @@ def _requirement(row: Range, number: float) -> str:
     return f"in {row.ends[0]}{row.low:.8g}, {row.high:.8g}{row.ends[1]}"
 
 
-def check_loss(value: Any, why: str, instead: str = "") -> jax.Array:
-    """The loss that `update` was given as `value`: a real () array.
+def check_loss(
+    extra_args: Mapping[str, Any], why: str, instead: str = ""
+) -> tuple[str, jax.Array]:
+    """The loss among the extra arguments of `update`: `value`, or `loss`.
+
+    `value` is the name in Optax, `loss` the one in Levanter and MaxText.
 
     Args:
-      value: what it was given.
+      extra_args: the extra arguments.
       why: who needs it, for the message.
       instead: what else the caller can do, for the message.
 
+    Returns:
+      The name that it came under, and a real () array.
+
     Raises:
-      ValueError: if there is none, or if it is no real scalar.
+      ValueError: if there is none, if both names are given, or if it is no real scalar.
     """
-    if value is None:
+    given = {
+        name: extra_args[name]
+        for name in ("value", "loss")
+        if extra_args.get(name) is not None
+    }
+    if not given:
         raise ValueError(
-            f"value must be the loss, got None: {why} it; call "
+            f"value must be the loss, got neither value= nor loss=: {why} it; call "
             f"update(gradients, state, params, value=loss){instead}."
         )
+    if len(given) > 1:
+        raise ValueError(
+            f"value and loss must not both be given, got {given}: each names the loss; "
+            "leave one of them out."
+        )
+    [(name, value)] = given.items()
     loss = jnp.asarray(value)
     real = jnp.issubdtype(loss.dtype, jnp.floating)
     real |= jnp.issubdtype(loss.dtype, jnp.integer)
     if loss.shape != () or not real:
         raise ValueError(
-            f"value must be a real scalar, got shape {loss.shape} and dtype "
+            f"{name} must be a real scalar, got shape {loss.shape} and dtype "
             f"{loss.dtype}; pass the mean loss of the batch."
         )
-    return loss
+    return name, loss

@@ -70,8 +70,8 @@ def arsgb(
       observation: observation factor before any boost, in (0, 0.5), or a schedule.
         The default is half of ARSG's, which one boost reaches.
       boost_at: update from which the boost is in force, counted from 0; None boosts
-        automatically, then ``update`` needs ``value=loss``. The paper boosts at its
-        6th epoch of 20 or 11th of 40.
+        automatically, then ``update`` needs ``value=loss`` or ``loss=loss``. The
+        paper boosts at its 6th epoch of 20 or 11th of 40.
       max_boosts: most automatic boosts; the paper does one.
       window: steps over which the automatic mode averages losses. This and the next
         three are chosen so that noise does not boost, as measured in
@@ -92,8 +92,8 @@ def arsgb(
       The corresponding :class:`optax.GradientTransformationExtraArgs`.
 
     Raises:
-      ValueError: if an argument is out of range, or if ``update`` gets no ``value``
-        in the automatic mode.
+      ValueError: if an argument is out of range, or if in the automatic mode
+        ``update`` gets neither ``value`` nor ``loss``, or both.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax
