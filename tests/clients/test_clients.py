@@ -14,10 +14,8 @@ from tests.clients.table import CLIENTS, STEPS, flow_and_data, flow_orsg
 def _iterate_of(trained):
     """The iterate, and the losses of the start, of the held point and of it."""
     iterate = arsg_optax.eval_params(trained.state, trained.held, strict=True)
-    losses = [
-        float(trained.loss(point)) for point in (trained.start, trained.held, iterate)
-    ]
-    return iterate, losses
+    loss, points = jax.jit(trained.loss), (trained.start, trained.held, iterate)
+    return iterate, [float(loss(point)) for point in points]
 
 
 @pytest.mark.parametrize("name", CLIENTS)
