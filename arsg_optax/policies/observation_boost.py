@@ -30,7 +30,7 @@ from arsg_optax.transforms.two_point import ObserveRemotelyState
 _LOSING = (optax.LookaheadState, optax.contrib.SplitRealAndImaginaryState)
 _WATCHES = "an automatic observation boost watches"
 _INSTEAD = (
-    ", or where another's loop calls update without it, boost at a given update "
+    ", or where a library's loop calls update without it, boost at a given update "
     "with boost_at="
 )
 
