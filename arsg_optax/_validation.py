@@ -7,6 +7,7 @@ known while tracing and are always checked.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
@@ -224,19 +225,36 @@ def _requirement(row: Range, number: float) -> str:
     return f"in {row.ends[0]}{row.low:.8g}, {row.high:.8g}{row.ends[1]}"
 
 
-def check_loss(value: Any, why: str, instead: str = "") -> jax.Array:
-    """The loss that `update` was given, a real () array; `why` says who needs it."""
-    if value is None:
+def check_loss(
+    extra_args: Mapping[str, Any], why: str, instead: str = ""
+) -> tuple[str, jax.Array]:
+    """The loss among the extra arguments of `update`, and the name it came under.
+
+    `value` is the name in Optax, `loss` the one in Levanter and MaxText. The loss comes
+    back as a real () array; `why` says who needs it, `instead` what else can be done.
+    """
+    given = {
+        name: extra_args[name]
+        for name in ("value", "loss")
+        if extra_args.get(name) is not None
+    }
+    if not given:
         raise ValueError(
-            f"value must be the loss, got None: {why} it; call "
+            f"value must be the loss, got neither value= nor loss=: {why} it; call "
             f"update(gradients, state, params, value=loss){instead}."
         )
+    if len(given) > 1:
+        raise ValueError(
+            f"value and loss must not both be given, got {given}: each names the loss; "
+            "leave one of them out."
+        )
+    [(name, value)] = given.items()
     loss = jnp.asarray(value)
     real = jnp.issubdtype(loss.dtype, jnp.floating)
     real |= jnp.issubdtype(loss.dtype, jnp.integer)
     if loss.shape != () or not real:
         raise ValueError(
-            f"value must be a real scalar, got shape {loss.shape} and dtype "
+            f"{name} must be a real scalar, got shape {loss.shape} and dtype "
             f"{loss.dtype}; pass the mean loss of the batch."
         )
-    return loss
+    return name, loss

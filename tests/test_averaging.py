@@ -121,7 +121,7 @@ def test_wrong_arguments():
     with pytest.raises(ValueError, match="observation must be in"):
         average_remotely(optax.sgd(0.1), 0.9, 1.0)
     optimizer, params = average_remotely(optax.sgd(0.1)), jnp.ones(3)
-    with pytest.raises(ValueError, match="params must be given to update.*got None"):
+    with pytest.raises(ValueError, match=r"params must be given to update.*got None"):
         optimizer.update(params, optimizer.init(params))
     with pytest.raises(ValueError, match="updates must have the shape"):
         optimizer.update(jnp.ones(4), optimizer.init(params), params)

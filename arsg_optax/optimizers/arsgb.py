@@ -56,8 +56,8 @@ def arsgb(
       observation: observation factor before any boost, in (0, 0.5), or a schedule.
         The default is half of ARSG's, which one boost reaches.
       boost_at: update from which the boost is in force, counted from 0; None boosts
-        automatically, then ``update`` needs ``value=loss``. The paper boosts at its
-        6th epoch of 20 or 11th of 40.
+        automatically, then ``update`` needs ``value=loss`` or ``loss=loss``. The
+        paper boosts at its 6th epoch of 20 or 11th of 40.
       max_boosts: most automatic boosts; the paper does one.
       window, threshold, confidence, refractory: when a loss counts as flat, see
         :func:`arsg_optax.observation_boost`.
@@ -65,8 +65,8 @@ def arsgb(
       weight_decay, mask, mu_dtype, nu_dtype: as there.
 
     Raises:
-      ValueError: if an argument is out of range, or if ``update`` gets no ``value``
-        in the automatic mode.
+      ValueError: if an argument is out of range, or if in the automatic mode
+        ``update`` gets neither ``value`` nor ``loss``, or both.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax

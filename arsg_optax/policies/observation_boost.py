@@ -28,7 +28,11 @@ from arsg_optax.transforms.two_point import ObserveRemotelyState
 
 # States of wrappers of Optax whose update takes no extra arguments.
 _LOSING = (optax.LookaheadState, optax.contrib.SplitRealAndImaginaryState)
-_INSTEAD = ", or boost at a given update with boost_at"
+_WATCHES = "an automatic observation boost watches"
+_INSTEAD = (
+    ", or where a library's loop calls update without it, boost at a given update "
+    "with boost_at="
+)
 
 
 class ObservationBoostState(NamedTuple):
@@ -74,8 +78,9 @@ def observation_boost(
 
     ``boost_at=k`` boosts once: update k, counted from 0, is the first boosted one.
     ``boost_at=None`` boosts when the loss flattens; then ``update`` needs it, that of
-    the minibatch will do: ``update(gradients, state, params, value=loss)``. Flat means
-    that from one window of steps to the next,
+    the minibatch will do: ``update(gradients, state, params, value=loss)``, or
+    ``loss=``, as Levanter and MaxText call it. Flat means that from one window of steps
+    to the next,
 
     .. math::
 
@@ -108,7 +113,8 @@ def observation_boost(
 
     Raises:
       ValueError: if an argument is out of range, if the inner optimizer cannot be
-        boosted, or if ``update`` gets no ``value`` in the automatic mode.
+        boosted, or if in the automatic mode ``update`` gets neither ``value`` nor
+        ``loss``, or both.
 
     References:
       ARSG, `Chen et al 2020 <https://arxiv.org/abs/1905.01422>`_, section 3, OBSB. The
@@ -150,13 +156,11 @@ def observation_boost(
         boosts = state.boosts + boost.astype(jnp.int32)
         return boosts, where(stepped, no_values(), pending), windows
 
-    def update_fn(updates, state, params=None, *, value=None, **extra_args):
+    def update_fn(updates, state, params=None, **extra_args):
         boosts, pending, windows = state.boosts, state.pending, state.windows
         if not automatic:
             due = state.count >= jnp.asarray(boost_at).astype(jnp.int32)
             boosts = due.astype(jnp.int32)
-        if value is not None:
-            extra_args["value"] = value
         updates, inner_state = inner.update(
             updates,
             state.inner_state,
@@ -166,7 +170,7 @@ def observation_boost(
         )
         stepped = has_stepped(state.inner_state, inner_state)
         if automatic:
-            loss = check_loss(value, "an automatic observation boost watches", _INSTEAD)
+            _, loss = check_loss(extra_args, _WATCHES, _INSTEAD)
             accepted = has_accepted(state.inner_state, inner_state)
             # No factor may reach 1.
             factors = [each.applied_observation for each in _chains(inner_state)]

@@ -57,22 +57,26 @@ def average_value(inner: Wrappable) -> optax.GradientTransformationExtraArgs:
     ``average_value(optax.MultiSteps(arsgb(0.05), 4))`` the observation boost judges the
     mean of the four batches. Left out are values that are not finite, and those of
     batches whose gradient :class:`optax.MultiSteps` skipped; the mean of none is NaN.
+    ``update`` needs ``value=loss``, or ``loss=loss``, and hands the mean on under the
+    same name.
 
     Args:
       inner: an optimizer with an :class:`optax.MultiSteps` in it.
 
     Raises:
-      ValueError: if ``update`` gets no ``value=loss``, a real () array.
+      ValueError: if ``update`` gets neither ``value`` nor ``loss``, or both.
     """
     inner = as_extra_args(inner)
 
     def init_fn(params):
         return AverageValueState(no_values(), inner.init(params))
 
-    def update_fn(updates, state, params=None, *, value=None, **extra_args):
-        pending = include(state.pending, check_loss(value, "average_value averages"))
+    def update_fn(updates, state, params=None, **extra_args):
+        name, loss = check_loss(extra_args, "average_value averages")
+        pending = include(state.pending, loss)
+        extra_args[name] = pending.value()
         updates, inner_state = inner.update(
-            updates, state.inner_state, params, value=pending.value(), **extra_args
+            updates, state.inner_state, params, **extra_args
         )
         accepted = has_accepted(state.inner_state, inner_state)
         stepped = has_stepped(state.inner_state, inner_state)

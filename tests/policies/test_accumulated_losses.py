@@ -24,6 +24,16 @@ def test_around_multi_steps_the_boost_counts_updates_and_averages(relaxed_promot
     assert observed == [0] * 3 + [0.05] * 8 + [0.1] * 5
 
 
+def test_the_mean_is_handed_on_under_the_name_it_came_by(relaxed_promotion):
+    for name in ("value", "loss"):
+        optimizer = arsg_optax.average_value(optax.MultiSteps(_boosted(), 2))
+        params = jnp.ones(3)
+        state, update = optimizer.init(params), jax.jit(optimizer.update)
+        for loss in (1.0, 3.0):
+            _, state = update(params, state, params, **{name: jnp.float32(loss)})
+        assert float(state.inner_state.inner_opt_state.windows.last) == 2.0
+
+
 def _inside_multi_steps(losses, average):
     optimizer = optax.MultiSteps(_boosted(), 4)
     around = arsg_optax.average_value(optimizer) if average else optimizer

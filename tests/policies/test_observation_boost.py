@@ -96,10 +96,30 @@ def test_boost_at_counts_updates_from_zero_and_needs_no_value():
 
 def test_a_missing_value_is_asked_for():
     optimizer, params = arsg_optax.arsgb(0.1), jnp.ones(3)
-    with pytest.raises(ValueError, match=r"value must be the loss.*value=loss.*boost_"):
-        optimizer.update(params, optimizer.init(params), params)
-    with pytest.raises(ValueError, match=r"value must be a real scalar.*\(3,\)"):
-        optimizer.update(params, optimizer.init(params), params, value=params)
+    asked = r"neither value= nor loss=.*value=loss.*boost_at="
+    for nothing in ({}, {"value": None}, {"loss": None, "grad_norm": jnp.ones([])}):
+        with pytest.raises(ValueError, match=asked):
+            optimizer.update(params, optimizer.init(params), params, **nothing)
+    for name in ("value", "loss"):
+        with pytest.raises(ValueError, match=rf"{name} must be a real scalar.*\(3,\)"):
+            optimizer.update(params, optimizer.init(params), params, **{name: params})
+
+
+def test_the_loss_under_either_name_but_not_under_both():
+    optimizer, params = _boosted(), jnp.ones(3)
+    states = {"value": optimizer.init(params), "loss": optimizer.init(params)}
+    for step in range(FIRST):
+        for name, state in states.items():
+            given = {name: jnp.float32(1), "grad_norm": jnp.float32(step)}
+            _, states[name] = optimizer.update(params, state, params, **given)
+    assert int(states["loss"].boosts) == 1
+    jax.tree.map(np.testing.assert_array_equal, *states.values())
+    both = {name: jnp.float32(1) for name in states}
+    with pytest.raises(ValueError, match=r"value and loss must not both be given"):
+        optimizer.update(params, states["loss"], params, **both)
+    # Who does not watch the loss does not mind.
+    plain = _boosted(boost_at=2)
+    plain.update(params, plain.init(params), params, **both)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.int32, float])
