@@ -8,6 +8,7 @@ checked. Results are float32, or float64 where x64 is on; 16-bit arguments are c
 in float32.
 """
 
+from arsg_optax.dynamics.evolution import GainAndNoise, gain_and_noise
 from arsg_optax.dynamics.linear import (
     Eigenvalues,
     eigenvalues,
@@ -64,6 +65,7 @@ __all__ = [
     "AdaRemSchedules",
     "ComplexRegion",
     "Eigenvalues",
+    "GainAndNoise",
     "NAMSGSchedules",
     "OptimalHyperparams",
     "Theorem2Coefficients",
@@ -84,6 +86,7 @@ __all__ = [
     "eigenvalues",
     "fastest_tau",
     "final_loss",
+    "gain_and_noise",
     "gain_factor",
     "gain_matrix",
     "max_gain_expectation",
