@@ -1,4 +1,4 @@
-"""Gain and noise along time: the update itself, impulse by impulse, is the reference."""
+"""Gain and noise along time, against the update itself, impulse by impulse."""
 
 import jax
 import jax.numpy as jnp
