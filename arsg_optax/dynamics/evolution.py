@@ -87,7 +87,8 @@ def gain_and_noise(
 
     Returns:
       :class:`GainAndNoise`, where ... is the broadcast shape of all other arguments and
-      of the schedules' values. Infinite or NaN where it diverges beyond the dtype.
+      of the schedules' values. Infinite or NaN where it diverges beyond the dtype; a
+      noise that first grows by more than the dtype's digits ends as rounding.
 
     Raises:
       ValueError: if a number is out of range (arrays and schedules are not checked), if
@@ -96,29 +97,35 @@ def gain_and_noise(
 
     Source: ARSG eq. 2, 3 and 10, with coefficients that depend on time.
     """
-    _check(curvature, learning_rate, b1, observation, distance)
+    given: dict[str, Any] = {
+        "curvature": curvature,
+        "learning_rate": learning_rate,
+        "b1": b1,
+        "observation": observation,
+        "distance": distance,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    _check(given)
     at = _checked_counts(counts)
-    values = (curvature, learning_rate, b1, observation, distance)
-    dtype = common_dtype(*(each for each in values if _is_constant(each)))
+    moving = {name: value for name, value in given.items() if callable(value)}
+    fixed = {name: value for name, value in given.items() if name not in moving}
+    dtype = common_dtype(*fixed.values())
+    # Schedules become tables with one row a step.
     steps = jnp.arange(at[-1])
-    # Schedules become tables with one row a step; other values stay as they are.
-    tables = [
-        jnp.asarray(jax.vmap(each)(steps), dtype) if callable(each) else None
-        for each in values
-    ]
-    constants = [
-        jnp.asarray(each, dtype) if _is_constant(each) else None for each in values
-    ]
-    tails = [each.shape[1:] for each in tables if each is not None]
+    tables = {
+        name: jnp.asarray(jax.vmap(schedule)(steps), dtype)
+        for name, schedule in moving.items()
+    }
     shape = jnp.broadcast_shapes(
-        *tails, *(each.shape for each in constants if each is not None)
+        *(table.shape[1:] for table in tables.values()), *map(jnp.shape, fixed.values())
     )
-    constants = [
-        None if each is None else jnp.broadcast_to(each, shape) for each in constants
-    ]
-    # The place that step t + 1 writes to; the last to write is the count itself.
+    constants = {
+        name: jnp.broadcast_to(jnp.asarray(value, dtype), shape)
+        for name, value in fixed.items()
+    }
+    # The place that each step writes to; the last one to write there is the count's.
     slots = jnp.asarray(np.searchsorted(at, np.arange(1, at[-1] + 1)), jnp.int32)
-    return _run(constants, tables, slots, len(at), shape, dtype, exact)
+    return _run(constants, tables, slots, len(at), exact)
 
 
 class _Step(NamedTuple):
@@ -144,40 +151,41 @@ class _Moments(NamedTuple):
     offset: jax.Array
 
 
-@partial(jax.jit, static_argnums=(3, 4, 5, 6))
-def _run(constants, tables, slots, length, shape, dtype, exact):
-    zero = jnp.zeros(shape, dtype)
-    start = _Moments(zero, zero + 1, zero, zero, zero, zero)
+@partial(jax.jit, static_argnames=("length", "exact"))
+def _run(constants, tables, slots, length, exact):
+    one = jnp.ones_like(constants["curvature"])
+    zero = jnp.zeros_like(one)
+    start = _Moments(zero, one, zero, zero, zero, zero)
     found = jax.tree.map(
-        lambda first: jnp.zeros((length, *shape), dtype).at[0].set(first),
+        lambda first: jnp.zeros((length, *first.shape), first.dtype).at[0].set(first),
         _both_points(start, exact),
     )
 
     def step(carry, now):
         state, found = carry
         rows, slot = now
-        current = [
-            each if row is None else jnp.broadcast_to(row, shape)
-            for each, row in zip(constants, rows, strict=True)
-        ]
-        state = _update(state, _coefficients(*current), exact)
+        rows = {name: jnp.broadcast_to(row, one.shape) for name, row in rows.items()}
+        state = _update(state, _coefficients({**constants, **rows}), exact)
         points = _both_points(state, exact)
-        found = jax.tree.map(lambda all_, one: all_.at[slot].set(one), found, points)
+        found = jax.tree.map(lambda rows, row: rows.at[slot].set(row), found, points)
         return (state, found), None
 
     return lax.scan(step, (start, found), (tables, slots))[0][1]
 
 
-def _coefficients(curvature, learning_rate, b1, observation, distance) -> _Step:
-    if distance is None:
+def _coefficients(now: dict[str, jax.Array]) -> _Step:
+    b1 = now["b1"]
+    if "observation" in now:
+        observation = now["observation"]
         distance = observation * b1 / (1 - b1)
     else:
+        distance = now["distance"]
         has_momentum = b1 > 0
         ratio = distance * (1 - b1) / jnp.where(has_momentum, b1, 1)
         # Without momentum no factor makes a distance.
         infinite = jnp.where(distance > 0, jnp.inf, 0)
         observation = jnp.where(has_momentum, ratio, infinite)
-    return _Step(learning_rate * curvature, b1, observation, distance)
+    return _Step(now["learning_rate"] * now["curvature"], b1, observation, distance)
 
 
 def _update(state: _Moments, now: _Step, exact: bool) -> _Moments:
@@ -213,24 +221,21 @@ def _both_points(state: _Moments, exact: bool) -> GainAndNoise:
     return GainAndNoise(state.z, state.zz, gain, noise)
 
 
-def _is_constant(value: Any) -> bool:
-    return value is not None and not callable(value)
-
-
-def _check(curvature, learning_rate, b1, observation, distance) -> None:
-    check_number("curvature", curvature, -np.inf, "()", np.inf, "pass an eigenvalue")
-    if (observation is None) == (distance is None):
+def _check(given: dict[str, Any]) -> None:
+    if ("observation" in given) == ("distance" in given):
         raise ValueError(
             "exactly one of observation and distance must be given, got "
-            f"{observation!r} and {distance!r}; both say how far ahead the gradient "
-            "is taken."
+            f"{given.get('observation')!r} and {given.get('distance')!r}; both say how "
+            "far ahead the gradient is taken."
         )
-    check_nonnegative("learning_rate", learning_rate, "a step descends")
-    check_b1(b1)
-    if observation is not None:
-        check_observation(observation)
+    remedy = "pass an eigenvalue of the Hessian"
+    check_number("curvature", given["curvature"], -np.inf, "()", np.inf, remedy)
+    check_nonnegative("learning_rate", given["learning_rate"], "a step descends")
+    check_b1(given["b1"])
+    if "observation" in given:
+        check_observation(given["observation"])
     else:
-        check_nonnegative("distance", distance, "it counts momentum steps ahead")
+        check_nonnegative("distance", given["distance"], "it counts momentum steps")
 
 
 def _checked_counts(counts: ArrayLike) -> np.ndarray:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -67,7 +67,7 @@ class Dynamics:
         float,
         option(
             "δ of the log-time momentum β = (t + 1) / (t + 1 + δ), which the figure "
-            "along time shows beside the constant β; dimensionless, positive.",
+            "along time shows beside the constant β, dimensionless, positive.",
             "δ",
         ),
     ] = 8.0
@@ -113,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
     with console.status("Drawing"):
         files = _write_figures(directory, setting, options)
         if options.html:
-            files.append(_write_page(directory, setting))
+            files.append(_write_page(directory, setting, options.delta))
     _print_table(console, setting)
     for file in files:
         console.print(str(file), highlight=False, soft_wrap=True)
@@ -173,13 +173,14 @@ def _draw_along_time(setting: Setting, delta: float, steps: int) -> "Figure":
 
     rate, b1, mu = setting[:3]
     grows, falls = log_time_momentum(delta), falling_observation()
-    rows = {
-        f"β = {b1:.6g}, μ = {mu:g}": (rate, b1, mu),
-        f"log-time momentum, δ = {delta:g}, μ = {mu:g}": (rate, grows, mu),
-        f"log-time momentum, δ = {delta:g}, falling μ": (rate, grows, falls),
+    grown = f"log-time momentum, δ = {delta:g}"
+    methods: dict[str, dict[str, Any]] = {
+        f"β = {b1:.6g}, μ = {mu:g}": {"b1": b1, "observation": mu},
+        f"{grown}, μ = {mu:g}": {"b1": grows, "observation": mu},
+        f"{grown}, falling μ": {"b1": grows, "observation": falls},
     }
-    names = ("learning_rate", "b1", "observation")
-    methods = {name: dict(zip(names, row, strict=True)) for name, row in rows.items()}
+    for method in methods.values():
+        method["learning_rate"] = rate
     high = setting.lambda_max
     if high <= 0:  # Only positive curvatures have a place on the axis.
         high = float(convergence_bound(b1, mu)) / rate
@@ -197,10 +198,11 @@ def _image(figure: "Figure", kind: str) -> bytes:
     return content.getvalue()
 
 
-def _write_page(directory: Path, setting: Setting) -> Path:
+def _write_page(directory: Path, setting: Setting, delta: float) -> Path:
     from arsg_optax.demos.dynamics_page import render_page
 
-    return write_atomically(directory / "dynamics.html", render_page(setting).encode())
+    page = render_page(setting, delta=delta)
+    return write_atomically(directory / "dynamics.html", page.encode())
 
 
 def _print_table(console: Console, setting: Setting) -> None:

@@ -67,7 +67,7 @@ def gain_and_noise_along_time(
     curvature = np.geomspace(low, high, _CURVATURES)
     counts = np.unique(np.geomspace(1, steps, _COUNTS).round().astype(int))
     figure = new_figure(11, 8)
-    panels = figure.subplots(2, 2, sharex="row", sharey="col")
+    panels: Any = figure.subplots(2, 2, sharex="row", sharey="col")
     for (name, method), style in zip(
         methods.items(), family(len(methods)), strict=True
     ):
@@ -91,7 +91,7 @@ def gain_and_noise_along_time(
     return figure
 
 
-def _label(panels: np.ndarray[Any, np.dtype[Any]], steps: int, middle: float) -> None:
+def _label(panels: Any, steps: int, middle: float) -> None:
     columns = (
         ("Error that is left", "|error| / |error at the start| (dimensionless)"),
         ("Noise that is left", "Var(error) / Var(noise) (dimensionless)"),
