@@ -93,9 +93,9 @@ jax.config.update("jax_enable_x64", True)  # to tell rounding from a difference
 # [MaSS]: https://arxiv.org/abs/1810.13395
 #
 # Each row is a function of `arsg_optax.hyperparams`, and
-# `arsg_optax.rsg(**params._asdict())` is the method. Here are the published settings
-# as numbers, early and late in a run. The distance says how many momentum steps ahead
-# of the iterate gradients are taken.
+# `arsg_optax.rsg(**params._asdict())` is the method, or its direction where something
+# follows. Here are the published settings as numbers, early and late in a run. The
+# distance says how many momentum steps ahead of the iterate gradients are taken.
 
 # %%
 published = {
@@ -387,7 +387,7 @@ show(plot.gain_and_noise_along_time(methods, (1e-4, 1.0), steps=2000))
 # - **At small curvatures** all agree: there the learning rate decides what is left
 #   after 2,000 updates.
 # - **Schedule-free** averages a third of the run, which is what $\delta=2$ means. It is
-#   the quietest and rings longest.
+#   the quietest at large curvatures and rings longest.
 # - **GPA** has a memory of fixed length, so its noise stays where it is. With log-time
 #   momentum the noise of a curvature rises first and then falls.
 # - **Heavy ball** evaluates where it takes gradients. The iterates of the others lie
