@@ -1,15 +1,16 @@
-r"""Gain and noise along time: RSG on a quadratic while its coefficients move.
+"""Gain and noise along time: RSG on a quadratic while its coefficients move.
 
-With the curvature λ, :math:`\tau_t = \alpha_t\lambda`, the momentum divided by the
-curvature, w, and the deviation s of the held parameters from the minimum, the concise
-form is
+Let w be the momentum divided by the curvature λ, s the deviation of the held parameters
+from the minimum, tau = learning rate * λ, and δ the gradient's error divided by λ. The
+concise form is
 
-    w <- b1 w + (1 - b1) (s + δ),    s <- s - tau ((1 - observation) w + observation
-    (s + δ)),
+    w <- b1 w + (1 - b1) (s + δ)
+    s <- s - tau ((1 - observation) w + observation (s + δ))
 
 and the exact form moves the iterate by -tau w and holds s ahead of it, by distance
-times that step. Each update is a 2x2 matrix. Their product acts on the mean, and
-S <- A S A' + b b' is the covariance of what the noise δ leaves.
+times that step. Either update is a 2x2 matrix A and a vector b for the noise. The
+product of the matrices acts on the start, and S <- A S A' + b b' is the covariance of
+what the noise leaves.
 """
 
 from collections.abc import Callable

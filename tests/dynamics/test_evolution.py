@@ -9,35 +9,11 @@ import pytest
 import arsg_optax
 from arsg_optax import hyperparams
 from arsg_optax.dynamics import gain_and_noise, gain_matrix, variance_limit
+from tests.dynamics import reference
 
 _CURVATURE = np.array([-0.02, 0.0, 0.01, 0.3, 1.5])
 _STEPS = 60
 _COUNTS = np.array([0, 1, 2, 7, 30, 59, 60])
-
-
-def _responses(curvature, alpha, beta, mu, eta, exact):
-    """Points y and x after each step, from a start of 1 and from an error at each step.
-
-    ARSG eq. 3 or eq. 2, line by line, on the loss curvature y² / 2. Shape of each:
-    (steps + 1, runs, curvatures), where run 0 has a start and no error.
-    """
-    y = np.zeros((_STEPS + 1, len(curvature)))
-    y[0] = 1
-    x, m = y, np.zeros_like(y)
-    points = [(y, x)]
-    for t in range(_STEPS):
-        error = np.zeros_like(y)
-        error[t + 1] = curvature
-        g = curvature * y + error
-        m = beta(t) * m + (1 - beta(t)) * g
-        if exact:
-            x = x - alpha(t) * m
-            y = x - eta(t) * alpha(t) * m
-        else:
-            y = y - alpha(t) * ((1 - mu(t)) * m + mu(t) * g)
-            x = y + mu(t) * beta(t) / (1 - beta(t)) * alpha(t) * m
-        points.append((y, x))
-    return (np.stack(each) for each in zip(*points, strict=True))
 
 
 def _check(found, held, iterate, rtol=1e-12):
@@ -68,7 +44,7 @@ def _moving(index, library):
 @pytest.mark.parametrize("ahead", ["observation", "distance"])
 def test_it_is_the_update_with_moving_values(x64, exact, ahead):
     literal = [_moving(index, np) for index in range(4)]
-    held, iterate = _responses(_CURVATURE, *literal, exact)
+    held, iterate = reference.responses(_CURVATURE, *literal, exact, _STEPS)
     rate, b1, observation, distance = (_moving(index, jnp) for index in range(4))
     ahead = {ahead: observation if ahead == "observation" else distance}
     found = gain_and_noise(_CURVATURE, rate, b1, **ahead, exact=exact, counts=_COUNTS)
@@ -163,3 +139,15 @@ def test_one_of_observation_and_distance():
     for given in ({}, {"observation": 0.1, "distance": 1.0}):
         with pytest.raises(ValueError, match="exactly one of observation and distance"):
             gain_and_noise(1.0, 1.0, 0.9, **given, counts=[1])
+
+
+def test_single_precision_loses_little(x64):
+    curvature, counts = np.geomspace(1e-4, 3.0, 20), np.array([10, 100, 1000])
+    params = _FAMILY["log-time"]._asdict()
+    for exact in (False, True):
+        params["exact"] = exact
+        narrow = gain_and_noise(np.float32(curvature), **params, counts=counts)
+        wide = gain_and_noise(curvature, **params, counts=counts)
+        for one, other in zip(narrow, wide, strict=True):
+            assert one.dtype == jnp.float32
+            np.testing.assert_allclose(one, other, 1e-3, 1e-5)
