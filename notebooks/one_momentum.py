@@ -561,16 +561,16 @@ with np.errstate(all="ignore"):
 assert np.all(at_iterate > 0.5) and np.all(np.array(decayed) > 0.5)
 
 # %% [markdown]
-# - **At the iterate** the best observation is large and doesn't fall: the iterate
-#   doesn't see the noise that a large $\mu$ lets through.
-# - **With a learning rate that decays to zero** it doesn't fall either. The decay has
-#   quieted the large curvatures by then, so that the best is the end of our grid, next
-#   to plain gradient descent.
+# - **At the iterate** the best observation is the largest of our grid at every length:
+#   the iterate doesn't see the noise that a large $\mu$ lets through.
+# - **With a learning rate that decays to zero** the best observation doesn't fall with
+#   the length either. The decay quiets the large curvatures, so that plain gradient
+#   descent, which is $\mu=1$, is nearly as good as it gets.
 #
-# So on a noisy quadratic a falling observation is right for a constant learning rate
-# and the held parameters, and for nothing else. That a transformer prefers a smaller
-# $\mu$ in a longer run with a cosine is a measurement that this theory doesn't explain:
-# its curvatures and its noise change while it learns.
+# So on a noisy quadratic a falling observation is right for a constant learning rate,
+# the held parameters, and noise that matters. A small transformer preferred a smaller
+# $\mu$ in a longer run although its learning rate fell by a cosine. This theory doesn't
+# explain that: a network's curvatures and noise change while it learns.
 #
 # [The dynamics notebook](dynamics.ipynb) has the theory of constant values. The guide
 # "Coming from other optimizers" has the calls for each method of the map.
