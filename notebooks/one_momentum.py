@@ -564,8 +564,8 @@ assert np.all(at_iterate > 0.5) and np.all(np.array(decayed) > 0.5)
 # - **At the iterate** the best observation is the largest of our grid at every length:
 #   the iterate doesn't see the noise that a large $\mu$ lets through.
 # - **With a learning rate that decays to zero** the best observation doesn't fall with
-#   the length either. The decay quiets the large curvatures, so that plain gradient
-#   descent, which is $\mu=1$, is nearly as good as it gets.
+#   the length either. The decay quiets the large curvatures, so that the best lies near
+#   or at the end of our grid, next to plain gradient descent, which is $\mu=1$.
 #
 # So on a noisy quadratic a falling observation is right for a constant learning rate,
 # the held parameters, and noise that matters. A small transformer preferred a smaller
