@@ -13,7 +13,12 @@ import optax
 
 import arsg_optax
 from arsg_optax import dynamics
-from tests.dynamics.reference import exact_variance, printed_variance, radius
+from tests.dynamics.reference import (
+    exact_variance,
+    printed_variance,
+    radius,
+    responses,
+)
 
 DECAYS, FACTORS = (0.0, 0.5, 0.9, 0.99, 0.999), (0.0, 0.001, 0.05, 0.1, 0.4)
 SHARES = np.linspace(0.013, 0.9, 23)  # of the convergence bound
@@ -60,6 +65,36 @@ def against_the_optimizer(steps: int = 300) -> float:
     return max(float(jnp.max(jnp.abs(error))) for error in errors)
 
 
+def under_schedules(steps: int = 300) -> float:
+    """`gain_and_noise` beside the update, impulse by impulse, over each maximum."""
+    curvature, counts = np.geomspace(1e-3, 3.0, 12), np.arange(steps + 1)
+
+    def observation(t):
+        return 1 / (1 + (t + 2.0) ** 0.25)
+
+    def b1(t):
+        return (t + 1.0) / (t + 9.0)
+
+    def distance(t):
+        return observation(t) * b1(t) / (1 - b1(t))
+
+    def rate(t):
+        return 1 / (1 + 0.01 * t)
+
+    errors = []
+    for exact in (False, True):
+        literal = (rate, b1, observation, distance, exact, steps)
+        held, iterate = responses(curvature, *literal)
+        found = dynamics.gain_and_noise(
+            curvature, rate, b1, observation, exact=exact, counts=counts
+        )
+        for points, pair in ((held, found[:2]), (iterate, found[2:])):
+            expected = points[:, 0], np.sum(points[:, 1:] ** 2, axis=1)
+            for one, other in zip(pair, expected, strict=True):
+                errors.append(np.max(np.abs(one - other)) / np.max(np.abs(other)))
+    return float(max(errors))
+
+
 def main() -> None:
     """Prints a Markdown table."""
     jax.config.update("jax_enable_x64", True)
@@ -75,6 +110,7 @@ def main() -> None:
             variance, printed_variance, clear
         ),
         "rsg and eval_params against simulate": against_the_optimizer(),
+        "gain_and_noise under schedules against impulses": under_schedules(),
     }
     print("| | largest deviation |\n|---|---|")
     for pair, value in rows.items():

@@ -1,13 +1,15 @@
 """The papers' theory as functions of tau = αλ, b1 and the observation factor.
 
 How fast RSG converges along an eigenvector of curvature λ, how much gradient noise
-stays, where it diverges, and which hyper-parameters follow; besides, the papers'
-schedules and bounds on regret. All functions are pure, broadcast like NumPy's, and work
+stays, where it diverges, and which hyper-parameters follow; what is left of a start and
+of noise along time, under any schedules; besides, the papers' schedules and bounds on
+regret. All functions are pure, broadcast like NumPy's, and work
 under jit, vmap and grad; Python numbers out of range raise ValueError, arrays are not
 checked. Results are float32, or float64 where x64 is on; 16-bit arguments are computed
 in float32.
 """
 
+from arsg_optax.dynamics.evolution import GainAndNoise, gain_and_noise
 from arsg_optax.dynamics.linear import (
     Eigenvalues,
     eigenvalues,
@@ -64,6 +66,7 @@ __all__ = [
     "AdaRemSchedules",
     "ComplexRegion",
     "Eigenvalues",
+    "GainAndNoise",
     "NAMSGSchedules",
     "OptimalHyperparams",
     "Theorem2Coefficients",
@@ -84,6 +87,7 @@ __all__ = [
     "eigenvalues",
     "fastest_tau",
     "final_loss",
+    "gain_and_noise",
     "gain_factor",
     "gain_matrix",
     "max_gain_expectation",

@@ -13,7 +13,7 @@ from PIL import Image
 from arsg_optax.demos import cli
 from arsg_optax.demos.dynamics_summary import Setting, summarize
 
-_FIGURES = {"arsg-figure-1", "namsg-figure-1", "gain-and-noise"}
+_FIGURES = {"arsg-figure-1", "namsg-figure-1", "gain-and-noise", "along-time"}
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,8 @@ def test_boost_ratio_of_the_paper():
         (["--observation", "1.5"], ["--observation", "[0, 1)", "1.5"]),
         (["--lambda-min", "nan"], ["--lambda-min", "nan"]),
         (["--lambda-max", "inf"], ["--lambda-max", "inf"]),
+        (["--delta", "0"], ["--delta", "0"]),
+        (["--steps", "0"], ["--steps", "1,000,000", "0"]),
         (["--lambda-min", "5", "--lambda-max", "2"], ["--lambda-max", "above", "2"]),
     ],
 )
@@ -137,6 +139,7 @@ def test_help_tells_the_units(capsys):
     text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
     for option in ("learning-rate", "b1", "observation", "lambda-min", "lambda-max"):
         assert f"--{option}" in text
+    assert "--delta" in text and "--steps" in text
     for unit in ("parameter² per loss", "dimensionless", "loss per parameter²"):
         assert unit in text
     assert "runs/<timestamp>-dynamics" in text
@@ -149,4 +152,4 @@ def test_default_directory(monkeypatch, tmp_path: Path):
     assert cli.main(["dynamics", *edges, "--learning-rate", "1e-100", "--html"]) == 0
     (directory,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"\d{8}-\d{6}-dynamics", directory.name)
-    assert len(list(directory.iterdir())) == 7
+    assert len(list(directory.iterdir())) == 9

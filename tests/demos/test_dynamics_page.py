@@ -19,6 +19,7 @@ from arsg_optax import dynamics
 from arsg_optax.demos.dynamics_page import read, render_page
 from arsg_optax.demos.dynamics_summary import Setting
 from arsg_optax.dynamics.plot import evaluate
+from arsg_optax.schedules import log_time_momentum
 from scripts.browser import NONE, find_browser
 
 _SETTING = Setting(0.1, 0.999, 0.1, 0.01, 100.0)
@@ -186,6 +187,8 @@ def test_page_opens_with_the_setting(opened: Any):
     assert [opened.inner_text(f"#{name}-value") for name in _NAMES] == [
         *("0.1", "0.999", "0.100")
     ]
+    assert "δ = 8 gets here after 7,992 updates" in opened.inner_text("form")
+    assert log_time_momentum(8.0)(7_992 - 1) == pytest.approx(0.999)
     assert len(_line(opened).split()) == len(shown["curvature"])
     assert "NaN" not in opened.content()
 

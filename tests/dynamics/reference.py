@@ -25,6 +25,31 @@ def noise_vector(b1, mu):
     return np.array(step(0.0, 0.0, 1.0, b1, mu, error=1.0))
 
 
+def responses(curvature, alpha, beta, mu, eta, exact, steps):
+    """Points y and x after each step, from a start of 1 and from an error at each step.
+
+    ARSG eq. 3 or eq. 2, line by line, on the loss curvature y² / 2. Shape of each:
+    (steps + 1, runs, curvatures), where run 0 has a start and no error.
+    """
+    y = np.zeros((steps + 1, len(curvature)))
+    y[0] = 1
+    x, m = y, np.zeros_like(y)
+    points = [(y, x)]
+    for t in range(steps):
+        error = np.zeros_like(y)
+        error[t + 1] = curvature
+        g = curvature * y + error
+        m = beta(t) * m + (1 - beta(t)) * g
+        if exact:
+            x = x - alpha(t) * m
+            y = x - eta(t) * alpha(t) * m
+        else:
+            y = y - alpha(t) * ((1 - mu(t)) * m + mu(t) * g)
+            x = y + mu(t) * beta(t) / (1 - beta(t)) * alpha(t) * m
+        points.append((y, x))
+    return (np.stack(each) for each in zip(*points, strict=True))
+
+
 def radius(tau, b1, mu):
     """Spectral radius by NumPy's general eigenvalue solver."""
     return np.abs(np.linalg.eigvals(matrix(tau, b1, mu))).max(axis=-1)

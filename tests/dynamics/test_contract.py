@@ -16,6 +16,10 @@ def _optimum(lambda_min, lambda_max, mu):
     return dynamics.optimal_hyperparams(lambda_min, lambda_max, observation=mu)
 
 
+def _along_time(curvature, rate, b1, mu):
+    return dynamics.gain_and_noise(curvature, rate, b1, mu, counts=[1, 3])
+
+
 FUNCTIONS = {
     "gain_matrix": (dynamics.gain_matrix, (0.3, 0.9, 0.1)),
     "eigenvalues": (dynamics.eigenvalues, (0.3, 0.9, 0.1)),
@@ -30,6 +34,7 @@ FUNCTIONS = {
     "theorem1_rate": (dynamics.theorem1_rate, (1e4, 0.1, 1.0, 1.0)),
     "optimal_hyperparams": (_optimum, (1.0, 30.0, 0.1)),
     "max_gain_expectation": (dynamics.max_gain_expectation, (0.4, 0.9, 0.9, 1.0)),
+    "gain_and_noise": (_along_time, (0.3, 1.1, 0.9, 0.1)),
     "simulate": (partial(dynamics.simulate, steps=3), (0.3, 0.9, 0.1)),
 }
 EVERY = pytest.mark.parametrize(
@@ -54,7 +59,8 @@ def test_jit(function, arguments):
 @EVERY
 def test_vmap_is_broadcasting(function, arguments):
     columns = [jnp.asarray(value) * jnp.asarray([1.0, 0.97]) for value in arguments]
-    axis = 1 if function is FUNCTIONS["simulate"][0] else 0  # after the steps
+    along_time = [FUNCTIONS[name][0] for name in ("simulate", "gain_and_noise")]
+    axis = 1 if function in along_time else 0  # after the steps
     mapped = jax.vmap(function, out_axes=axis)(*columns)
     _assert_close(mapped, function(*columns))
 
@@ -155,6 +161,10 @@ def test_complex_arguments_are_refused():
         ("max_gain_expectation", (0.1, 0.9, -1.0, 1.0), "distance must be"),
         ("max_gain_expectation", (0.1, 0.9, 1.0, -1.0), "noise must be"),
         ("simulate", (0.1, 1.0, 0.1), "b1 must be"),
+        ("gain_and_noise", (float("inf"), 1.0, 0.9, 0.1), "curvature must be"),
+        ("gain_and_noise", (0.1, -1.0, 0.9, 0.1), "learning_rate must be"),
+        ("gain_and_noise", (0.1, 1.0, 1.0, 0.1), "b1 must be"),
+        ("gain_and_noise", (0.1, 1.0, 0.9, 1.0), "observation must be"),
     ],
 )
 def test_numbers_out_of_range(name, arguments, message):

@@ -4,6 +4,7 @@ import builtins
 import io
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from arsg_optax import dynamics
 from arsg_optax.dynamics import plot
 from arsg_optax.dynamics.plot._style import family
 from arsg_optax.dynamics.plot.parameter_map import grid
+from arsg_optax.schedules import falling_observation, log_time_momentum
 from tests.dynamics import reference
 
 _OBSERVATIONS = (0, 0.001, 0.05, 0.1, 0.2, 0.4)
@@ -194,6 +196,64 @@ def test_range_outside_of_the_map():
     assert len(_texts(negative.legends[0])) == 3
 
 
+_METHODS: dict[str, dict[str, Any]] = {
+    "constant": {"learning_rate": 0.5, "b1": 0.9, "observation": 0.1},
+    "moving": {
+        "learning_rate": falling_observation(),
+        "b1": log_time_momentum(2.0),
+        "distance": 2.0,
+        "exact": True,
+    },
+    "diverging": {"learning_rate": 1e3, "b1": 0.9, "observation": 0.1},
+}
+
+
+@pytest.mark.parametrize("iterate", [False, True])
+def test_along_time_is_the_recursion(iterate):
+    ends = (1e-3, 1.0)
+    figure = plot.gain_and_noise_along_time(_METHODS, ends, steps=300, iterate=iterate)
+    for axes in figure.axes:
+        assert axes.get_title() and axes.get_xlabel()
+        assert "dimensionless" in axes.get_ylabel()
+        assert [line.get_label() for line in axes.get_lines()] == list(_METHODS)
+    assert _texts(figure.legends[0]) == list(_METHODS)
+    for index, name in enumerate(("constant", "moving")):
+        lines = [_data(axes.get_lines()[index]) for axes in figure.axes]
+        for column, kind in enumerate(("gain", "noise")):
+            field = f"iterate_{kind}" if iterate else kind
+            for (across, drawn), of_curvature in zip(
+                (lines[column], lines[2 + column]), (True, False), strict=True
+            ):
+                counts = np.array([300]) if of_curvature else across.astype(int)
+                curvature = across if of_curvature else np.sqrt(ends[0] * ends[1])
+                found = plot.evaluate(
+                    lambda each, name=name, counts=counts: dynamics.gain_and_noise(
+                        each, **_METHODS[name], counts=counts
+                    ),
+                    curvature,
+                )
+                expected = np.abs(getattr(found, field))
+                expected = expected[0] if of_curvature else expected
+                np.testing.assert_allclose(drawn, expected, 1e-6, 1e-12)
+    figure.savefig(io.BytesIO(), format="svg")
+    assert figure.axes[0].get_ylim()[1] <= 10
+
+
+@pytest.mark.parametrize(
+    ("methods", "ends", "steps", "message"),
+    [
+        ({}, (0.1, 1.0), 10, "methods must have 1 to 6 entries, got 0"),
+        ({str(n): {} for n in range(7)}, (0.1, 1.0), 10, "got 7"),
+        (_METHODS, (0.0, 1.0), 10, "curvature_range must be"),
+        (_METHODS, (1.0, 0.1), 10, "curvature_range must be .* swap"),
+        (_METHODS, (0.1, 1.0), 0, "steps must be"),
+    ],
+)
+def test_along_time_refuses(methods, ends, steps, message):
+    with pytest.raises(ValueError, match=message):
+        plot.gain_and_noise_along_time(methods, ends, steps=steps)
+
+
 def test_map_refuses_numbers_out_of_range():
     with pytest.raises(ValueError, match="b1 must be"):
         plot.gain_and_noise_map(1.0)
@@ -220,7 +280,12 @@ def test_missing_matplotlib_is_explained(monkeypatch):
         return found(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    for draw in (plot.arsg_figure_1, plot.namsg_figure_1, plot.gain_and_noise_map):
+
+    def along_time():
+        plot.gain_and_noise_along_time(_METHODS, (0.1, 1.0), steps=2)
+
+    draws = (plot.arsg_figure_1, plot.namsg_figure_1, plot.gain_and_noise_map)
+    for draw in (*draws, along_time):
         with pytest.raises(ImportError, match=r'pip install "arsg_optax\[demos\]"'):
             draw()
 

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +18,8 @@ from arsg_optax.demos.commands.shared import (
 from arsg_optax.demos.dynamics_summary import Setting, summarize
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import write_atomically
+from arsg_optax.dynamics import convergence_bound
+from arsg_optax.schedules import falling_observation, log_time_momentum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +32,9 @@ _LARGEST = 1e100
 class Dynamics:
     """Draw the theory of RSG: which curvatures converge, how fast, how noisily.
 
-    Writes the first figures of the ARSG and NAMSG papers and a map for this β as PNG
-    and SVG, and prints what holds for this setting.
+    Writes the first figures of the ARSG and NAMSG papers, a map for this β, and what a
+    run leaves of the start and of noise, with this β and with log-time momentum, as PNG
+    and SVG. Prints what holds for this setting.
     """
 
     learning_rate: Annotated[
@@ -60,6 +63,17 @@ class Dynamics:
     lambda_max: Annotated[
         float, option("Largest curvature λ, in loss per parameter².", "λ")
     ] = 100.0
+    delta: Annotated[
+        float,
+        option(
+            "δ of the log-time momentum β = (t + 1) / (t + 1 + δ), which the figure "
+            "along time shows beside the constant β, dimensionless, positive.",
+            "δ",
+        ),
+    ] = 8.0
+    steps: Annotated[
+        int, option("Updates of the figure along time, from 1 to 1,000,000.", "T")
+    ] = 1000
     out: Annotated[
         Path | None,
         option(
@@ -97,9 +111,9 @@ def run(arguments: Sequence[str]) -> int:
     console = make_console()
     directory = make_directory(options.out, "dynamics")
     with console.status("Drawing"):
-        files = _write_figures(directory, setting)
+        files = _write_figures(directory, setting, options)
         if options.html:
-            files.append(_write_page(directory, setting))
+            files.append(_write_page(directory, setting, options.delta))
     _print_table(console, setting)
     for file in files:
         console.print(str(file), highlight=False, soft_wrap=True)
@@ -121,6 +135,9 @@ def check_setting(options: Dynamics) -> Setting:
     _require(abs(low) <= _LARGEST, "--lambda-min", low, "from -1e100 to 1e100")
     _require(abs(high) <= _LARGEST, "--lambda-max", high, "from -1e100 to 1e100")
     _require(low < high, "--lambda-max", high, f"above --lambda-min, {low:g}")
+    delta, steps = options.delta, options.steps
+    _require(1e-6 <= delta <= 1e6, "--delta", delta, "from 1e-6 to 1e6")
+    _require(1 <= steps <= 1_000_000, "--steps", steps, "from 1 to 1,000,000")
     return Setting(alpha, options.b1, mu, low, high)
 
 
@@ -129,7 +146,7 @@ def _require(holds: bool, name: str, value: float, rule: str) -> None:
         raise UsageError(f"{name} must be {rule}, got {value:g}")
 
 
-def _write_figures(directory: Path, setting: Setting) -> list[Path]:
+def _write_figures(directory: Path, setting: Setting, options: Dynamics) -> list[Path]:
     # Matplotlib takes a second to import, which a wrong option should not wait for.
     from arsg_optax.dynamics import plot
 
@@ -141,12 +158,36 @@ def _write_figures(directory: Path, setting: Setting) -> list[Path]:
             observation=setting.observation,
             tau_range=setting.tau_range(),
         ),
+        "along-time": _draw_along_time(setting, options.delta, options.steps),
     }
     return [
         write_atomically(directory / f"{name}.{kind}", _image(figure, kind))
         for name, figure in figures.items()
         for kind in ("png", "svg")
     ]
+
+
+def _draw_along_time(setting: Setting, delta: float, steps: int) -> "Figure":
+    """The setting beside two that replace its β, then its μ too, by schedules."""
+    from arsg_optax.dynamics import plot
+
+    rate, b1, mu = setting[:3]
+    grows, falls = log_time_momentum(delta), falling_observation()
+    grown = f"log-time momentum, δ = {delta:g}"
+    methods: dict[str, dict[str, Any]] = {
+        f"β = {b1:.6g}, μ = {mu:g}": {"b1": b1, "observation": mu},
+        f"{grown}, μ = {mu:g}": {"b1": grows, "observation": mu},
+        f"{grown}, falling μ": {"b1": grows, "observation": falls},
+    }
+    for method in methods.values():
+        method["learning_rate"] = rate
+    high = setting.lambda_max
+    if high <= 0:  # Only positive curvatures have a place on the axis.
+        high = float(convergence_bound(b1, mu)) / rate
+    low = setting.lambda_min
+    if not 0 < low < high:
+        low = high / 1e6
+    return plot.gain_and_noise_along_time(methods, (low, high), steps=steps)
 
 
 def _image(figure: "Figure", kind: str) -> bytes:
@@ -157,10 +198,11 @@ def _image(figure: "Figure", kind: str) -> bytes:
     return content.getvalue()
 
 
-def _write_page(directory: Path, setting: Setting) -> Path:
+def _write_page(directory: Path, setting: Setting, delta: float) -> Path:
     from arsg_optax.demos.dynamics_page import render_page
 
-    return write_atomically(directory / "dynamics.html", render_page(setting).encode())
+    page = render_page(setting, delta=delta)
+    return write_atomically(directory / "dynamics.html", page.encode())
 
 
 def _print_table(console: Console, setting: Setting) -> None:

@@ -17,20 +17,24 @@ _SCRIPTS = ("formulas.js", "curves.js", "chart.js", "page.js")
 _WIDEST = 20.0
 
 
-def render_page(setting: Setting, home: str | None = None) -> str:
+def render_page(
+    setting: Setting, home: str | None = None, *, delta: float = 8.0
+) -> str:
     """The page as text, with the setting as the sliders' first values.
 
     Args:
         setting: its curvatures give the horizontal range, which is widened to hold
             the convergence bound.
         home: address that a link at the top leads to, None for no link.
+        delta: δ of the log-time momentum, for which the page says when it reaches the
+            chosen β; dimensionless, positive.
     """
     link = ""
     if home is not None:
         link = f'<a href="{html.escape(home)}">← Documentation of arsg_optax</a>'
     page = read("page.html").replace("<!--home-->", link)
     page = page.replace("/*scripts*/", "\n".join(map(read, _SCRIPTS)))
-    return page.replace("/*setting*/", json.dumps(_start(setting)))
+    return page.replace("/*setting*/", json.dumps({**_start(setting), "delta": delta}))
 
 
 def read(name: str) -> str:

@@ -20,6 +20,9 @@ function draw() {
   find("alpha-value").textContent = short(learningRate, 3);
   find("decay-value").textContent = short(b1, 6);
   find("observation-value").textContent = mu.toFixed(3);
+  const updates = Math.round(setting.delta * b1 / (1 - b1));
+  find("updates").textContent = `log-time momentum with δ = ${setting.delta} gets ` +
+    `here after ${updates.toLocaleString("en")} updates`;
   const { low, high } = setting;
   shown = { learningRate, b1, mu, ...computeCurves({ learningRate, b1, mu, low, high }) };
   const shared = {

@@ -9,5 +9,12 @@ from arsg_optax.dynamics.plot.arsg_figure import arsg_figure_1
 from arsg_optax.dynamics.plot.namsg_figure import namsg_figure_1
 from arsg_optax.dynamics.plot.parameter_map import gain_and_noise_map
 from arsg_optax.dynamics.plot.sampling import evaluate
+from arsg_optax.dynamics.plot.time_figure import gain_and_noise_along_time
 
-__all__ = ["arsg_figure_1", "evaluate", "gain_and_noise_map", "namsg_figure_1"]
+__all__ = [
+    "arsg_figure_1",
+    "evaluate",
+    "gain_and_noise_along_time",
+    "gain_and_noise_map",
+    "namsg_figure_1",
+]
