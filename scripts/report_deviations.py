@@ -28,7 +28,7 @@ def main() -> None:
             jax.config.update("jax_enable_x64", dtype == jnp.float64)
             for scheduled in (False, True):
                 largest = 0.0
-                for seed, shapes, noise in PROBLEMS:
+                for _, seed, shapes, noise in PROBLEMS.values():
                     task = problem(seed, shapes, noise, STEPS)
                     paths = follow(case, task, scheduled, dtype)
                     largest = max(largest, deviation(*paths, task.start))

@@ -117,7 +117,7 @@ def orsg(
     def labels(params):
         return _labels(axes(params), params)
 
-    common = dict(
+    common: dict[str, Any] = dict(
         b1=b1,
         observation=observation,
         exact=exact,

@@ -41,7 +41,7 @@ class AverageRemotelyState(NamedTuple):
         state, held = without_variables(self), by_path(params)
 
         def offset(path, z):
-            y = held.get(jax.tree_util.keystr(path))
+            y: Any = held.get(jax.tree_util.keystr(path))
             fits = jnp.shape(y) == z.shape  # If not, `shifted` refuses it.
             return _back(y, z, state.applied_observation) if fits else z
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -270,8 +271,7 @@ def _off_explicit_mesh(function, x):
         return function(x)
     if hasattr(jax.sharding, "auto_axes"):
         return jax.sharding.auto_axes(function, out_sharding=sharding)(x)
-    from jax.experimental.shard import auto_axes  # Of JAX 0.6.
-
-    return auto_axes(
-        function, axes=sharding.mesh.explicit_axes, out_shardings=sharding
-    )(x)
+    # Of JAX 0.6.
+    auto_axes: Any = importlib.import_module("jax.experimental.shard").auto_axes
+    axes = sharding.mesh.explicit_axes
+    return auto_axes(function, axes=axes, out_shardings=sharding)(x)

@@ -114,7 +114,7 @@ def averaged(b1: float, observation: float) -> Offset:
     """Of SGD averaged remotely: observation (x - z)."""
 
     def offset(gradients, learning_rate):
-        x, z = 0.0, 0.0
+        x = z = np.zeros(np.shape(gradients[0]))
         for gradient in gradients:
             z = z - learning_rate * np.asarray(gradient, np.float64)
             x = b1 * x + (1 - b1) * z
