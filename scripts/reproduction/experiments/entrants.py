@@ -83,6 +83,8 @@ class Experiment(NamedTuple):
         sizes: by name; "full" is the paper's protocol.
         loss_panel: title of the paper's panel of training losses.
         test_panel: title of its panel of validation scores.
+        at_x: whether settings are chosen by the training loss where each method is
+            evaluated; the papers' plots are of minibatch losses.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Experiment(NamedTuple):
     sizes: Mapping[str, Size]
     loss_panel: str
     test_panel: str
+    at_x: bool = False
 
     def size(self, name: str) -> Size:
         """The size of that name.

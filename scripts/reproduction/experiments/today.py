@@ -52,5 +52,6 @@ TODAY = (
         },
         "Training loss",
         "Bits a byte",
+        at_x=True,
     ),
 )

@@ -133,7 +133,8 @@ def setting_of(
         return entrant.fixed.get(kind)
     trials = experiment.candidates(entrant, kind, size)
     records = [store.find(trial) for trial in trials]
-    runs = [choosable(record) for record in records if record is not None]
+    known = (record for record in records if record is not None)
+    runs = [choosable(record, experiment.at_x) for record in known]
     if not runs or len(runs) < len(trials):
         return None
     chosen = choose(runs)

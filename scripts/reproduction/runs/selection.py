@@ -28,9 +28,16 @@ class Choosable(NamedTuple):
     loss: float
 
 
-def choosable(record: RunRecord) -> Choosable:
-    """Takes from a record what a choice may know."""
-    loss = record.epochs[-1].train_loss
+def choosable(record: RunRecord, at_x: bool = False) -> Choosable:
+    """Takes from a record what a choice may know.
+
+    Args:
+        record: of a finished run or one that diverged.
+        at_x: whether the loss is that over the training set at x, and not the mean of
+            the last minibatch losses, which are taken at y.
+    """
+    last = record.epochs[-1]
+    loss = last.whole_train_loss_x if at_x else last.train_loss
     if record.config.held_out:
         loss = 1 - max(epoch.test_accuracy_x for epoch in record.epochs)
     finished = record.outcome == "finished" and math.isfinite(loss)
