@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 # Colours that stay apart with any colour vision (after Okabe and Ito, and Tol), and a
 # marker each for print. Warm ones are this package's optimizers, the others Optax's.
 _STYLES = {
+    "orsg": ("#C51B7D", "H"),
+    "averaged_orsg": ("#DE77AE", "4"),
+    "arsgw": ("#F46D43", "v"),
     "arsg": ("#D55E00", "o"),
     "arsgb": ("#A50026", "d"),
     "rsg": ("#E69F00", "s"),
@@ -25,6 +28,9 @@ _STYLES = {
     "ranger": ("#999933", "p"),
     "schedule_free_adamw": ("#332288", "h"),
     "muon": ("#888888", "*"),
+    "inner_muon": ("#444444", "*"),
+    "nadamw": ("#009E73", "P"),
+    "averaged_adamw": ("#74ADD1", "4"),
     "hidden_muon": ("#888888", "*"),
     "ademamix": ("#6699CC", "1"),
     "prodigy": ("#117733", "2"),
