@@ -104,6 +104,13 @@ def map_updates(
     return jax.tree.map(apply, updates, params, is_leaf=lambda leaf: leaf is None)
 
 
+def chosen_of(choice: Any, tree: Any) -> Any:
+    """A tree, or what a callable makes of another; some models are callable trees."""
+    if callable(choice) and jax.tree_util.all_leaves([choice]):
+        return choice(tree)
+    return choice
+
+
 def require_params(params: optax.Params | None, where: str) -> optax.Params:
     """The params of an `update`, refused if there are none; `where` needs them."""
     if params is None:

@@ -287,6 +287,54 @@ def test_a_weight_of_equinox_has_its_outputs_first():
     assert set(found.values()) == {MatrixAxes(1, 0)} and len(found) == 2
 
 
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("encoder/layer_0/mlp/kernel", True),
+        ("multi_head_attention/linear/w", True),
+        ("TransformerBlock_0/MultiHead_0/Dense_0/kernel", True),
+        ("position_wise_ffn/kernel", True),
+        ("lora/lora_b", True),
+        ("res_net50/~/logits/w", False),
+        ("vit/~/head/w", False),
+        ("logits_dense/kernel", False),
+        ("tok_emb/weight", False),
+        ("cls_token", False),
+        ("decoder/wte/embedding", False),
+        ("ln_f/weight", False),
+        ("layers/layernorm/weight", False),
+        ("attention/query/bias", False),
+        ("A_log", False),
+    ],
+)
+def test_names_of_modules_and_parameters(path, hidden):
+    """One dictionary a name, and Haiku's, which joins the names of modules."""
+    *modules, last = path.split("/")
+    tree = {last: jnp.ones((2, 2))}
+    joined = {"/".join(modules): tree} if modules else tree
+    for module in reversed(modules):
+        tree = {module: tree}
+    assert bool(_chosen(tree)) == bool(_chosen(joined)) == hidden
+
+
+def test_recurrent_cells_of_equinox_have_their_outputs_first():
+    cell = eqx.nn.GRUCell(3, 4, key=jax.random.key(0))
+    assert set(_chosen(eqx.filter(cell, eqx.is_array)).values()) == {MatrixAxes(1, 0)}
+
+
+def test_a_callable_model_is_a_tree_of_verdicts():
+    model = eqx.nn.Linear(3, 4, key=jax.random.key(0))
+    optimizer = arsg_optax.orsg(0.1, matrices=hidden_matrices(model))
+    updates, _ = optimizer.update(model, optimizer.init(model), model)
+    assert updates.weight.shape == (4, 3)
+
+
+def test_an_injected_schedule_is_no_choice_of_matrices():
+    factory = optax.inject_hyperparams(arsg_optax.orsg)
+    with pytest.raises(ValueError, match=r"static_args=\('matrices',\)"):
+        factory(0.1, matrices=hidden_matrices).init({"w": jnp.ones((2, 2))})
+
+
 def test_wrong_rules_and_matrices():
     params = {"w": jnp.ones((2, 2))}
     with pytest.raises(ValueError, match="rules must be True, False or MatrixAxes"):
@@ -304,6 +352,6 @@ def test_injected_and_accumulated(relaxed_promotion):
     every = optax.MultiSteps(plain, 1)
     expected, _ = plain.update(params, plain.init(params), params)
     for wrapped in (injected, every):
-        got, _ = wrapped.update(params, wrapped.init(params), params)
+        got, _ = jax.jit(wrapped.update)(params, wrapped.init(params), params)
         for name in params:
             np.testing.assert_allclose(got[name], expected[name], rtol=1e-5)

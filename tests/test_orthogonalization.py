@@ -58,6 +58,12 @@ def test_scales():
         assert 0.15 < float(jnp.sqrt(jnp.mean(step**2))) < 0.23  # Adam's 0.2.
 
 
+def test_a_matrix_whose_square_overflows():
+    matrix = _random(4, 6)
+    got = _apply(orthogonalize(), 1e30 * matrix)
+    np.testing.assert_allclose(got, _apply(orthogonalize(), matrix), atol=1e-5)
+
+
 def test_a_matrix_of_zeros_and_an_empty_one_come_back():
     tree = {"zeros": jnp.zeros((3, 4)), "empty": jnp.zeros((0, 4))}
     jax.tree.map(np.testing.assert_array_equal, _apply(orthogonalize(), tree), tree)

@@ -5,18 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 from arsg_optax.transforms.orthogonalization import MatrixAxes
 
-# Names of modules and parameters in Flax, Haiku and the models written with them.
+# Names of modules and parameters in Flax, Haiku, Equinox and models written with them.
 _OUTSIDE = re.compile(
-    r"embed|(^|_)(wte|wpe|vocab|logits|readout|classifier|head|cls|class_token)_?\d*$"
-    r"|(^|_)pos(ition(al|s)?)?(_|$)"
+    r"emb(ed|$|_)|logit|(^|_)pos(ition(al|s)?)?(_(?!wise)|$)|(^|_)\w*tokens?$"
+    r"|(^|_)(wte|wpe|vocab|readout|classifier|(?<!multi_)(?<!attention_)head|cls)_?\d*$"
+    r"|^(output_layer|vocab_proj|predictions|score|qa_outputs|a_log|codebook|latents)$"
 )
-_VECTOR = re.compile(r"(^|_)(b|bias|scale|offset|gain|gamma|beta|norm\w*)\d*$")
-# Equinox's name; its layers multiply from the left, (output, input).
-_FROM_THE_LEFT = "weight"
+_NORM = re.compile(r"norm|(^|_)ln(_\w+)?\d*$")
+_VECTOR = re.compile(r"^(\w*_)?(b|bias|scale|offset|gain|gamma|beta)\d*$")
+_PAIRS = re.compile(r"^lora_")  # Two factors of one matrix.
+# Names in Equinox, whose layers multiply from the left, (output, input).
+_FROM_THE_LEFT = ("weight", "weight_ih", "weight_hh")
 
 
 def hidden_matrices(
@@ -35,11 +40,12 @@ def hidden_matrices(
       params: tree of arrays.
       rules: by a regular expression that is searched in the path, such as
         ``"attention/query/kernel"``: True (a matrix, input first), False (none) or
-        :class:`arsg_optax.MatrixAxes`. The first one found decides, before all names.
+        :class:`arsg_optax.MatrixAxes`. The first one found decides, before all names;
+        vectors stay vectors.
 
     Returns:
       Tree as ``params``, of :class:`arsg_optax.MatrixAxes` and None: what
-      ``matrices`` of :func:`arsg_optax.orsg` takes.
+      ``matrices`` of :func:`arsg_optax.orsg` takes. To map over it, call both leaves.
 
     Raises:
       ValueError: if an array has three axes and more and no rule says what it is.
@@ -58,27 +64,37 @@ def hidden_matrices(
       (MatrixAxes(input=0, output=1), None, None)
     """
 
+    if isinstance(params, jax.Array) and params.ndim == 0:
+        raise ValueError(
+            f"params must be a tree of arrays, got {params}; inject_hyperparams takes "
+            "a callable for a schedule: name it there, static_args=('matrices',)."
+        )
+
     def judge(path, leaf):
-        names = [_name(key) for key in path]
-        joined = "/".join(names)
+        joined, axes = "/".join(map(_name, path)), jnp.ndim(leaf)
+        if axes < 2:
+            return None
         for pattern, verdict in (rules or {}).items():
             if re.search(pattern, joined):
                 return _verdict(pattern, verdict)
-        words = [_snake(name) for name in names]
-        if leaf.ndim < 2 or any(_OUTSIDE.search(word) for word in words):
+        # Haiku joins names of modules, Flax NNX's variables add one.
+        own = [name for name in joined.split("/") if name not in ("~", "value")]
+        words = [_snake(name) for name in own]
+        if any(_OUTSIDE.search(word) or _NORM.search(word) for word in words):
             return None
-        if any(_VECTOR.search(word) for word in words):
+        last = "".join(words[-1:])
+        if _VECTOR.search(last) and not _PAIRS.search(last):
             return None
-        if leaf.ndim > 2:
+        if axes > 2:
             raise ValueError(
-                f"matrices must say what '{joined}' of shape {leaf.shape} is, got "
+                f"matrices must say what '{joined}' of shape {jnp.shape(leaf)} is, got "
                 "nothing for it: with more than two axes input, output and batch "
                 "cannot be told; pass for example matrices=lambda params: "
                 f"hidden_matrices(params, {{{joined!r}: MatrixAxes(input=0, "
                 "output=(1, 2))}), or False in the place of the axes."
             )
-        own = [name for name in names if name != "value"]  # Of Flax NNX's variables.
-        return MatrixAxes(1, 0) if own[-1:] == [_FROM_THE_LEFT] else MatrixAxes(0, 1)
+        left = own and own[-1] in _FROM_THE_LEFT
+        return MatrixAxes(1, 0) if left else MatrixAxes(0, 1)
 
     return jax.tree_util.tree_map_with_path(judge, params)
 
@@ -86,10 +102,8 @@ def hidden_matrices(
 def _verdict(pattern: str, verdict: Any) -> MatrixAxes | None:
     if isinstance(verdict, MatrixAxes):
         return verdict
-    if verdict is True:
-        return MatrixAxes()
-    if verdict is False or verdict is None:
-        return None
+    if verdict is None or isinstance(verdict, (bool, np.bool_)):
+        return MatrixAxes() if verdict else None
     raise ValueError(
         f"rules must be True, False or MatrixAxes, got {verdict!r} for {pattern!r}; "
         "True is MatrixAxes(input=0, output=1)."

@@ -5,8 +5,10 @@ from typing import Any
 
 import chex
 import jax
+import numpy as np
 import optax
 
+from arsg_optax._trees import chosen_of
 from arsg_optax.optimizers._matrices import hidden_matrices
 from arsg_optax.optimizers.arsgw import arsgw
 from arsg_optax.schedules import log_time_momentum
@@ -31,7 +33,6 @@ def orsg(
     matrices: Any | Callable[[optax.Params], Any] | None = None,
     b2: optax.ScalarOrSchedule = 0.99,
     eps: chex.Numeric = 1e-8,
-    steps: int = 5,
     coefficients: Sequence[float] | Sequence[Sequence[float]] = MUON,
     scale: Scale = "width",
     exact: bool = False,
@@ -57,8 +58,12 @@ def orsg(
       \end{align*}
 
     and everything else is :func:`arsg_optax.arsgw` with the same momentum and
-    observation. Muon is ``b1=0.95, observation=0.05``; without a hidden matrix it is
-    ``arsgw``. State: one array per parameter of a matrix, two of the rest.
+    observation. Evaluate at :func:`arsg_optax.eval_params`: matrices have no iterate in
+    this form and come back as they are, everything else comes back at its iterate.
+    Behind a schedule that ends at 0 both points are the same.
+
+    Muon is ``b1=0.95, observation=0.05``; without a hidden matrix it is ``arsgw``.
+    State: one array per parameter of a matrix, two of the rest.
 
     Args:
       learning_rate: finite and at least 0, or a schedule.
@@ -67,19 +72,22 @@ def orsg(
       learning_rate_rest: of what is not orthogonalized; None is ``learning_rate``.
       matrices: what is orthogonalized: a tree as the parameters of True (input first),
         :class:`arsg_optax.MatrixAxes`, False and None, or a callable that makes one of
-        the parameters. None is :func:`arsg_optax.hidden_matrices`: all arrays of two
-        axes but embeddings, positions and output heads. It refuses arrays with more
-        axes until they are named.
+        the parameters (with ``inject_hyperparams`` name it in ``static_args``). None is
+        :func:`arsg_optax.hidden_matrices`: all arrays of two axes but embeddings,
+        positions and output heads. It refuses arrays with more axes until they are
+        named.
       b2: decay rate of the second moment, in [0, 1), or a schedule; as ``eps`` only of
         what is not orthogonalized.
       eps: added to the root of the second moment, in units of the gradient.
-      steps: iterations of Newton and Schulz.
-      coefficients: as in :func:`arsg_optax.orthogonalize`.
+      coefficients: of five iterations of Newton and Schulz, or three for each of any
+        number of them, see :func:`arsg_optax.orthogonalize`.
       scale: as there. ``"rms"`` makes a step as large as AdamW's, so that its learning
         rate and decay can be reused untouched.
       exact: the two-point form around the orthogonalized step, as in
         :func:`arsg_optax.remote_chain`; the state has one more array per parameter of
-        a matrix.
+        a matrix. Take it with a number for ``b1``: a direction has always the same
+        length, so that with the default the observation point runs away from the
+        iterate, by about :math:`\alpha_t \mu_t t / 8` in each singular value.
       nu_dtype: dtype that stores the second moment.
       weight_decay, mask, mu_dtype: as in :func:`arsg_optax.remote_chain`.
 
@@ -111,7 +119,7 @@ def orsg(
     chosen = hidden_matrices if matrices is None else matrices
 
     def axes(params):
-        tree = chosen(params) if callable(chosen) else chosen
+        tree = chosen_of(chosen, params)
         return jax.tree.map(_as_axes, tree, is_leaf=_is_verdict)
 
     def labels(params):
@@ -125,8 +133,12 @@ def orsg(
         mask=mask,
         mu_dtype=mu_dtype,
     )
+    each = isinstance(coefficients, Sequence) and isinstance(coefficients[0], Sequence)
     link = orthogonalize(
-        steps=steps, coefficients=coefficients, scale=scale, matrix_axes=axes
+        steps=len(coefficients) if each else 5,
+        coefficients=coefficients,
+        scale=scale,
+        matrix_axes=axes,
     )
     rate_rest = learning_rate if learning_rate_rest is None else learning_rate_rest
     return optax.partition(
@@ -139,7 +151,7 @@ def orsg(
 
 
 def _is_verdict(node: Any) -> bool:
-    return node is None or isinstance(node, (bool, MatrixAxes))
+    return node is None or isinstance(node, (bool, np.bool_, MatrixAxes))
 
 
 def _labels(axes: Any, params: optax.Params) -> Any:
@@ -162,7 +174,7 @@ def _labels(axes: Any, params: optax.Params) -> Any:
 
 
 def _as_axes(verdict: Any) -> MatrixAxes | None:
-    if isinstance(verdict, bool):
+    if isinstance(verdict, (bool, np.bool_)):
         return MatrixAxes() if verdict else None
     if not _is_verdict(verdict):
         raise ValueError(

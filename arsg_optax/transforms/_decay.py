@@ -9,7 +9,7 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._trees import map_updates, per_leaf, require_params
+from arsg_optax._trees import chosen_of, map_updates, per_leaf, require_params
 from arsg_optax._validation import check
 
 Mask = Any | Callable[[optax.Params], Any] | None
@@ -71,7 +71,7 @@ def decay(
     rate = as_scalar(rate)
     if mask is None:
         return map_updates(lambda u, p: _add(u, p, rate), updates, params)
-    chosen = mask(updates) if callable(mask) else mask
+    chosen = chosen_of(mask, updates)
 
     def masked(flag, update, param):
         return decay(update, param, rate) if flag else update

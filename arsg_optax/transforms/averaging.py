@@ -80,6 +80,8 @@ def average_remotely(
       :math:`\mu_x` is ``b1`` and its :math:`\mu_y` is ``1 - observation``.
     - ``log_time_momentum(1.0)`` gives schedule-free learning but for its first
       average, with ``observation = 1 - b1`` of :func:`optax.contrib.schedule_free`.
+    - :class:`optax.MultiSteps` goes around it: inside, the average would move with
+      every batch.
     - Around :func:`optax.sgd`, with numbers for both, it is :func:`arsg_optax.rsg`.
 
     State: one array per parameter and those of the inner optimizer. Keep parameters in
