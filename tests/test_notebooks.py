@@ -35,10 +35,12 @@ def as_in_a_kernel(monkeypatch, relaxed_promotion) -> Iterator[None]:
     monkeypatch.chdir(FOLDER)
     monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])
     monkeypatch.setattr(plt, "show", lambda *_, **__: plt.close("all"))
-    precision = jax.config.jax_default_matmul_precision
+    names = ("jax_default_matmul_precision", "jax_enable_x64")
+    before = {name: getattr(jax.config, name) for name in names}
     with plt.rc_context({"backend": "Agg"}), jax.numpy_rank_promotion("allow"):
         yield
-    jax.config.update("jax_default_matmul_precision", precision)
+    for name, value in before.items():
+        jax.config.update(name, value)
     plt.close("all")
 
 

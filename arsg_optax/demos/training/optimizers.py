@@ -243,8 +243,6 @@ def _convolutions(params: Params) -> Any:
 OPTIMIZERS: Mapping[str, Optimizer] = {
     optimizer.name: optimizer
     for optimizer in (
-        Optimizer("orsg", orsg, ITERATE, baseline=False, needs_rank=2),
-        Optimizer("arsgw", arsg_optax.arsgw, ITERATE, baseline=False),
         Optimizer("arsg", arsg_optax.arsg, ITERATE, baseline=False),
         Optimizer("arsgb", arsg_optax.arsgb, ITERATE, baseline=False),
         Optimizer("rsg", arsg_optax.rsg, ITERATE, baseline=False),
@@ -252,6 +250,8 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         Optimizer("swnts", arsg_optax.swnts, ITERATE, baseline=False),
         Optimizer("adarem", arsg_optax.adarem, baseline=False),
         Optimizer("adarem_s", adarem_s, baseline=False, needs_rank=4),
+        Optimizer("orsg", orsg, ITERATE, baseline=False, needs_rank=2),
+        Optimizer("arsgw", arsg_optax.arsgw, ITERATE, baseline=False),
         Optimizer("sgd", sgd),
         Optimizer("adam", optax.adam),
         Optimizer("adamw", optax.adamw),

@@ -257,4 +257,18 @@ CLAIMS: Mapping[str, tuple[Claim, ...]] = {
             lowest_perplexity("AdaRem", ("SGDM", "Adam")),
         ),
     ),
+    "python-transformer": (
+        Claim(
+            "ORSG has the lowest training loss",
+            OWN,
+            lowest_loss(
+                "ORSG", ("AdamW", "NAdamW", "Muon, all matrices", "Muon", "ARSGW")
+            ),
+        ),
+        Claim(
+            "ARSGW has a lower training loss than AdamW and NAdamW",
+            OWN,
+            lowest_loss("ARSGW", ("AdamW", "NAdamW")),
+        ),
+    ),
 }
