@@ -11,7 +11,7 @@ from arsg_optax.demos.tasks.task import Task
 # Found by scripts/search_learning_rates.py; everything else is at its default, but for
 # the epochs to boost and to switch at, a quarter and half of the run as in the papers.
 _DIGITS_SETTINGS = {
-    "orsg": Settings(0.02),
+    "orsg": Settings(0.005),
     "arsgw": Settings(0.001),
     "arsg": Settings(0.002),
     "arsgb": Settings(0.01, {"boost_at": AtEpoch(8)}),
@@ -34,8 +34,8 @@ _DIGITS_SETTINGS = {
 # schedule_free_adamw and muon, which the table lacks, by the search above. The table
 # writes SGD(2.0, 0.99) for a momentum that is a mean of gradients, Optax's is a sum.
 _MNIST_LOGREG_SETTINGS = {
-    "orsg": Settings(0.005),
-    "arsgw": Settings(0.002),
+    "orsg": Settings(0.01),
+    "arsgw": Settings(0.001),
     "arsg": Settings(0.05, {"b1": 0.999, "b2": 0.99, "observation": 0.1}),
     "arsgb": Settings(
         0.1, {"b1": 0.999, "b2": 0.99, "observation": 0.05, "boost_at": AtEpoch(6)}
