@@ -64,8 +64,9 @@ def hidden_matrices(
       (MatrixAxes(input=0, output=1), None, None)
     """
 
-    counts = isinstance(params, jax.Array) and params.ndim == 0
-    if counts and jnp.issubdtype(params.dtype, jnp.integer):
+    given: Any = params
+    scalar = isinstance(given, jax.Array) and given.ndim == 0
+    if scalar and jnp.issubdtype(given.dtype, jnp.integer):
         raise ValueError(
             f"params must be a tree of arrays, got {params}; inject_hyperparams takes "
             "a callable for a schedule: name it there, static_args=('matrices',)."
