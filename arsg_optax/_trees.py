@@ -105,8 +105,11 @@ def map_updates(
 
 
 def chosen_of(choice: Any, tree: Any) -> Any:
-    """A tree, or what a callable makes of another; some models are callable trees."""
-    if callable(choice) and jax.tree_util.all_leaves([choice]):
+    """A tree, or what a callable makes of another.
+
+    A model may be callable and a tree: then it has the type of the other.
+    """
+    if callable(choice) and type(choice) is not type(tree):
         return choice(tree)
     return choice
 

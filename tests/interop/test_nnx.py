@@ -1,5 +1,6 @@
 """Flax NNX: the optimizer state is wrapped in Variables, the parameters in State."""
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +88,9 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_iterate_is_that_of_plain_arrays(name):
+    version = tuple(int(part) for part in flax.__version__.split(".")[:2])
+    if name == "orsg" and version < (0, 12):
+        pytest.skip("Flax before 0.12 holds no masked leaves in an optimizer")
     optimizer, model = OPTIMIZERS[name](), nnx.Linear(3, 2, rngs=nnx.Rngs(0))
     wrapped = nnx.Optimizer(model, optimizer, wrt=nnx.Param)
     fresh = arsg_optax.eval_params(wrapped.opt_state, nnx.state(model, nnx.Param))
