@@ -114,6 +114,36 @@ def chosen_of(choice: Any, tree: Any) -> Any:
     return choice
 
 
+def spread(
+    name: str,
+    choice: Any,
+    tree: Any,
+    remedy: str,
+    is_leaf: Callable[[Any], bool] | None = None,
+) -> list[Any]:
+    """What a choice says of each leaf of a tree, in the order of the leaves.
+
+    The choice has the tree's structure or a prefix of it; `is_leaf` is of its nodes.
+
+    Raises:
+      ValueError: names the argument, both structures and the remedy.
+    """
+    said: list[Any] = []
+
+    def say(verdict, part):
+        said.extend([verdict] * len(jax.tree.leaves(part)))
+
+    try:
+        jax.tree.map(say, choice, tree, is_leaf=is_leaf)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must have the tree structure of the parameters, "
+            f"{jax.tree.structure(tree)}, or be a prefix of it, got "
+            f"{jax.tree.structure(choice, is_leaf=is_leaf)}; {remedy}"
+        ) from error
+    return said
+
+
 def require_params(params: optax.Params | None, where: str) -> optax.Params:
     """The params of an `update`, refused if there are none; `where` needs them."""
     if params is None:

@@ -341,6 +341,8 @@ def test_wrong_rules_and_matrices():
         hidden_matrices(params, {"w": (0, 1)})
     with pytest.raises(ValueError, match="matrices must hold"):
         arsg_optax.orsg(0.1, matrices={"w": "yes"}).init(params)
+    with pytest.raises(ValueError, match="coefficients must be three numbers"):
+        arsg_optax.orsg(0.1, coefficients=())
     with pytest.raises(ValueError, match="matrices must have the tree structure"):
         arsg_optax.orsg(0.1, matrices={"v": True}).init(params)
 

@@ -19,8 +19,10 @@ from arsg_optax._reductions import Axes, AxisName, as_axes, leaf_sum
 from arsg_optax._trees import (
     check_params,
     check_real,
+    chosen_of,
     map_updates,
     require_params,
+    spread,
 )
 from arsg_optax._validation import check
 
@@ -124,9 +126,7 @@ def remember(pairs: Pairs, remembered: jax.Array) -> jax.Array:
 
 
 def _members(mask: Mask, updates: Any, held: Any) -> list[bool]:
-    # A module of booleans may be callable too, but it is no leaf.
-    is_leaf = jax.tree_util.treedef_is_leaf(jax.tree.structure(mask))
-    tree: Any = mask(held) if callable(mask) and is_leaf else mask
+    tree = chosen_of(mask, held)
     flags = jax.tree.leaves(tree)
     wrong = [flag for flag in flags if not isinstance(flag, (bool, np.bool_))]
     if wrong:
@@ -135,17 +135,8 @@ def _members(mask: Mask, updates: Any, held: Any) -> list[bool]:
             "and under inject_hyperparams name the argument in static_args."
         )
 
-    def spread(flag, part):
-        return jax.tree.map(lambda _: bool(flag), part)
-
-    try:
-        return jax.tree.leaves(jax.tree.map(spread, tree, updates))
-    except ValueError as error:
-        raise ValueError(
-            f"mask must have the tree structure of the updates, "
-            f"{jax.tree.structure(updates)}, or be a prefix of it, got "
-            f"{jax.tree.structure(tree)}; pass a callable that makes it from params."
-        ) from error
+    remedy = "pass a callable that makes it from params."
+    return [bool(flag) for flag in spread("mask", tree, updates, remedy)]
 
 
 def _norms(

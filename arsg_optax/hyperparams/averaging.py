@@ -149,7 +149,7 @@ def from_primal_averaging(
 
 
 def _check_constant(learning_rate: Any) -> None:
-    """Refuses a schedule, by which the momentum would have to weight its gradients."""
+    """Refuses a schedule: the momentum would have to weigh its gradients by it."""
     if callable(learning_rate):
         raise ValueError(
             f"learning_rate must be a number, got {learning_rate!r}; for a schedule "

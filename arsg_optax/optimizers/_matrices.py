@@ -6,10 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from arsg_optax.transforms.orthogonalization import MatrixAxes
+from arsg_optax.transforms.orthogonalization import MatrixAxes, as_matrix_axes
 
 # Names of modules and parameters in Flax, Haiku, Equinox and models written with them.
 _OUTSIDE = re.compile(
@@ -63,7 +62,6 @@ def hidden_matrices(
       >>> found["mlp"]["kernel"], found["embed"], found["mlp"]["bias"]
       (MatrixAxes(input=0, output=1), None, None)
     """
-
     given: Any = params
     scalar = isinstance(given, jax.Array) and given.ndim == 0
     if scalar and jnp.issubdtype(given.dtype, jnp.integer):
@@ -78,7 +76,7 @@ def hidden_matrices(
             return None
         for pattern, verdict in (rules or {}).items():
             if re.search(pattern, joined):
-                return _verdict(pattern, verdict)
+                return as_matrix_axes("rules must be", verdict, f" for {pattern!r}")
         # Haiku joins names of modules, Flax NNX's variables add one.
         own = [name for name in joined.split("/") if name not in ("~", "value")]
         words = [_snake(name) for name in own]
@@ -99,17 +97,6 @@ def hidden_matrices(
         return MatrixAxes(1, 0) if left else MatrixAxes(0, 1)
 
     return jax.tree_util.tree_map_with_path(judge, params)
-
-
-def _verdict(pattern: str, verdict: Any) -> MatrixAxes | None:
-    if isinstance(verdict, MatrixAxes):
-        return verdict
-    if verdict is None or isinstance(verdict, (bool, np.bool_)):
-        return MatrixAxes() if verdict else None
-    raise ValueError(
-        f"rules must be True, False or MatrixAxes, got {verdict!r} for {pattern!r}; "
-        "True is MatrixAxes(input=0, output=1)."
-    )
 
 
 def _name(key: Any) -> str:

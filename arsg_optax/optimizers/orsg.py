@@ -1,22 +1,23 @@
 """ORSG: RSG whose direction is orthogonalized."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
 import jax
-import numpy as np
 import optax
 
-from arsg_optax._trees import chosen_of
+from arsg_optax._trees import chosen_of, spread
 from arsg_optax.optimizers._matrices import hidden_matrices
 from arsg_optax.optimizers.arsgw import arsgw
 from arsg_optax.schedules import log_time_momentum
 from arsg_optax.transforms._decay import Mask
 from arsg_optax.transforms.orthogonalization import (
     MUON,
-    MatrixAxes,
     Scale,
+    as_matrix_axes,
+    is_axes,
     orthogonalize,
 )
 from arsg_optax.transforms.remote_chain import remote_chain
@@ -120,10 +121,15 @@ def orsg(
 
     def axes(params):
         tree = chosen_of(chosen, params)
-        return jax.tree.map(_as_axes, tree, is_leaf=_is_verdict)
+        verdict = functools.partial(as_matrix_axes, "matrices must hold")
+        return jax.tree.map(verdict, tree, is_leaf=is_axes)
 
     def labels(params):
-        return _labels(axes(params), params)
+        """Which of the two optimizers takes each array."""
+        remedy = "give each array True, a MatrixAxes, False or None."
+        said = spread("matrices", axes(params), params, remedy, is_leaf=is_axes)
+        names = [_REST if each is None else _ORTHOGONALIZED for each in said]
+        return jax.tree.unflatten(jax.tree.structure(params), names)
 
     common: dict[str, Any] = dict(
         b1=b1,
@@ -133,12 +139,8 @@ def orsg(
         mask=mask,
         mu_dtype=mu_dtype,
     )
-    each = isinstance(coefficients, Sequence) and isinstance(coefficients[0], Sequence)
     link = orthogonalize(
-        steps=len(coefficients) if each else 5,
-        coefficients=coefficients,
-        scale=scale,
-        matrix_axes=axes,
+        steps=None, coefficients=coefficients, scale=scale, matrix_axes=axes
     )
     rate_rest = learning_rate if learning_rate_rest is None else learning_rate_rest
     return optax.partition(
@@ -148,37 +150,3 @@ def orsg(
         },
         labels,
     )
-
-
-def _is_verdict(node: Any) -> bool:
-    return node is None or isinstance(node, (bool, np.bool_, MatrixAxes))
-
-
-def _labels(axes: Any, params: optax.Params) -> Any:
-    """Which of the two optimizers takes each array."""
-    try:
-        return jax.tree.map(
-            lambda each, part: jax.tree.map(
-                lambda _: _REST if each is None else _ORTHOGONALIZED, part
-            ),
-            axes,
-            params,
-            is_leaf=_is_verdict,
-        )
-    except ValueError as error:
-        raise ValueError(
-            "matrices must have the tree structure of the parameters, or a prefix of "
-            f"it, {jax.tree.structure(params)}, got {axes}; give each array True, a "
-            "MatrixAxes, False or None."
-        ) from error
-
-
-def _as_axes(verdict: Any) -> MatrixAxes | None:
-    if isinstance(verdict, (bool, np.bool_)):
-        return MatrixAxes() if verdict else None
-    if not _is_verdict(verdict):
-        raise ValueError(
-            "matrices must hold True, False, None and MatrixAxes, got "
-            f"{verdict!r}; True is a matrix with its inputs on the first axis."
-        )
-    return verdict

@@ -9,7 +9,13 @@ import optax
 
 from arsg_optax._hyperparameters import as_scalar, increment, value_at
 from arsg_optax._precision import cast_updates, compute_dtype
-from arsg_optax._trees import chosen_of, map_updates, per_leaf, require_params
+from arsg_optax._trees import (
+    chosen_of,
+    map_updates,
+    per_leaf,
+    require_params,
+    spread,
+)
 from arsg_optax._validation import check
 
 Mask = Any | Callable[[optax.Params], Any] | None
@@ -71,23 +77,19 @@ def decay(
     rate = as_scalar(rate)
     if mask is None:
         return map_updates(lambda u, p: _add(u, p, rate), updates, params)
-    chosen = chosen_of(mask, updates)
-
-    def masked(flag, update, param):
-        return decay(update, param, rate) if flag else update
-
-    def is_none(node):
-        return node is None
-
-    try:
-        jax.tree.map(lambda *_: None, chosen, updates, is_leaf=is_none)
-    except ValueError as error:
-        raise ValueError(
-            "mask must have the tree structure of the updates, or a prefix of it, "
-            f"{jax.tree.structure(updates)}, got {jax.tree.structure(chosen)}; give it "
-            "a boolean for every leaf, or a callable that makes it of the parameters."
-        ) from error
-    return jax.tree.map(masked, chosen, updates, params, is_leaf=is_none)
+    flags = iter(
+        spread(
+            "mask",
+            chosen_of(mask, updates),
+            updates,
+            "give it a boolean for every leaf, or a callable that makes it of the "
+            "parameters.",
+            is_leaf=lambda node: node is None,
+        )
+    )
+    return map_updates(
+        lambda u, p: _add(u, p, rate) if next(flags) else u, updates, params
+    )
 
 
 @per_leaf

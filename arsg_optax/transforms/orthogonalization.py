@@ -1,6 +1,5 @@
 """Orthogonalization by Newton and Schulz: the polar factor of every matrix."""
 
-import dataclasses
 import functools
 import importlib
 import math
@@ -9,16 +8,24 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dtype
-from arsg_optax._trees import check_real, chosen_of, per_leaf, varying_axes
+from arsg_optax._trees import (
+    check_real,
+    chosen_of,
+    per_leaf,
+    spread,
+    varying_axes,
+)
 from arsg_optax._validation import check
 
 Scale = Literal["width", "rms"] | None
 # Jordan's quintic. Five of it bring singular values above a three-hundredth of the norm
 # to between 0.7 and 1.2, and make smaller ones at most 485 times as large.
 MUON = (3.4445, -4.7750, 2.0315)
+_STEPS = 5
 _RMS = 0.2  # Of Adam's updates, as Liu et al. measured it.
 
 
@@ -44,7 +51,7 @@ class OrthogonalizeState(NamedTuple):
 
 def orthogonalize(
     *,
-    steps: int = 5,
+    steps: int | None = _STEPS,
     coefficients: Sequence[float] | Sequence[Sequence[float]] = MUON,
     scale: Scale = "width",
     matrix_axes: MatrixAxes | Any | Callable[[optax.Params], Any] | None = None,
@@ -68,7 +75,8 @@ def orthogonalize(
     may be a part of one; map over whole models with ``vmap`` instead.
 
     Args:
-      steps: iterations, at least 1; 5 are usual.
+      steps: iterations, at least 1. None is one for each row of ``coefficients``, or 5
+        if these are three numbers.
       coefficients: three numbers, or three for each iteration.
       scale: what follows the iteration. ``"width"`` is the factor above. ``"rms"`` is
         :math:`0.2 \sqrt{\max(\text{in}, \text{out})}`, which makes the root mean square
@@ -104,7 +112,7 @@ def orthogonalize(
       <https://kellerjordan.github.io/posts/muon/>`_, 2024; Liu et al, `Muon is Scalable
       for LLM Training <https://arxiv.org/abs/2502.16982>`_, 2025, for ``"rms"``.
     """
-    check("steps", steps, low=1, remedy="5 are usual.")
+    check("steps", steps, low=1, optional=True, remedy="5 are usual.")
     check("eps", eps, remedy="1e-8 is the default.")
     if scale not in ("width", "rms", None):
         raise ValueError(
@@ -122,59 +130,55 @@ def orthogonalize(
         del extra_args
         check_real("updates", updates)
         options = dict(rounds=rounds, scale=scale, eps=float(eps), dtype=dtype)
-        made = jax.tree.map(
-            lambda update, named: _orthogonal(update, axes=named.axes, **options),
-            updates,
-            _every_axes(matrix_axes, updates),
-        )
+        leaves, structure = jax.tree.flatten(updates)
+        pairs = zip(leaves, _every_axes(matrix_axes, updates), strict=True)
+        made = [_orthogonal(leaf, axes=axes, **options) for leaf, axes in pairs]
+        made = jax.tree.unflatten(structure, made)
         return cast_updates(made, params, updates), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _rounds(steps: int, coefficients: Any) -> tuple[tuple[float, ...], ...]:
+def _rounds(steps: int | None, coefficients: Any) -> tuple[tuple[float, ...], ...]:
     """The coefficients of each iteration."""
     rows = list(coefficients) if isinstance(coefficients, Sequence) else []
     if rows and not isinstance(rows[0], Sequence):
-        rows = [rows] * int(steps)
-    if len(rows) != steps or any(len(row) != 3 for row in rows):
+        rows = [rows] * int(_STEPS if steps is None else steps)
+    count = len(rows) if steps is None else steps
+    if not rows or len(rows) != count or any(len(row) != 3 for row in rows):
         raise ValueError(
             "coefficients must be three numbers, or three for each of the steps "
-            f"iterations ({steps}), got {coefficients!r}; (3.4445, -4.7750, 2.0315) "
+            f"iterations ({count}), got {coefficients!r}; (3.4445, -4.7750, 2.0315) "
             "are Muon's."
         )
     return tuple(tuple(float(each) for each in row) for row in rows)
 
 
-def _is_axes(node: Any) -> bool:
+def is_axes(node: Any) -> bool:
+    """Whether a node says of an array which matrix it is, or that it is none."""
     return node is None or isinstance(node, MatrixAxes)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Named:
-    """The axes of one array, as a leaf of a tree."""
-
-    axes: Any
-
-
-def _every_axes(matrix_axes: Any, updates: optax.Updates) -> Any:
-    """A tree as the updates, of non-negative axes; refuses what is no matrix."""
-    chosen = chosen_of(matrix_axes, updates)
-    try:
-        spread = jax.tree.map(
-            lambda axes, part: jax.tree.map(lambda _: _Named(axes), part),
-            chosen,
-            updates,
-            is_leaf=_is_axes,
-        )
-    except ValueError as error:
+def as_matrix_axes(what: str, verdict: Any, where: str = "") -> MatrixAxes | None:
+    """True is a matrix with its inputs first, False is none; `what` is to hold them."""
+    if isinstance(verdict, (bool, np.bool_)):
+        return MatrixAxes() if verdict else None
+    if not is_axes(verdict):
         raise ValueError(
-            "matrix_axes must have the tree structure of the parameters, or a prefix "
-            f"of it, {jax.tree.structure(updates)}, got {chosen!r}; give each array a "
-            "MatrixAxes or None."
-        ) from error
+            f"{what} True, False or MatrixAxes, got {verdict!r}{where}; True is "
+            "MatrixAxes(input=0, output=1)."
+        )
+    return verdict
 
-    def resolved(path, update, named):
+
+def _every_axes(matrix_axes: Any, updates: optax.Updates) -> list[MatrixAxes]:
+    """The non-negative axes of each array; refuses what is no matrix."""
+    chosen = chosen_of(matrix_axes, updates)
+    remedy = "give each array a MatrixAxes or None."
+    named = spread("matrix_axes", chosen, updates, remedy, is_leaf=is_axes)
+    found = []
+    leaves = jax.tree_util.tree_leaves_with_path(updates)
+    for (path, update), axes in zip(leaves, named, strict=True):
         name = jax.tree_util.keystr(path)
         if varying := varying_axes(update):
             raise ValueError(
@@ -182,9 +186,8 @@ def _every_axes(matrix_axes: Any, updates: optax.Updates) -> Any:
                 f"varies along {tuple(sorted(varying))} inside shard_map; sum "
                 "gradients over these axes first, or call update outside of shard_map."
             )
-        return _Named(_resolved(name, named.axes, update.shape))
-
-    return jax.tree_util.tree_map_with_path(resolved, updates, spread)
+        found.append(_resolved(name, axes, update.shape))
+    return found
 
 
 def _resolved(path: str, axes: Any, shape: tuple[int, ...]) -> MatrixAxes:
@@ -257,9 +260,9 @@ def _newton_schulz(x, rounds, eps, dtype):
     # By the largest element first: the square of a large one overflows.
     largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
     largest = jnp.where(largest > 0, largest, jnp.ones_like(largest))
-    norm = jnp.linalg.norm(x / largest, axis=(-2, -1), keepdims=True)
-    x = (x / largest) / (norm + eps / largest)
-    x = x.astype(dtype)
+    x = x / largest
+    norm = jnp.linalg.norm(x, axis=(-2, -1), keepdims=True)
+    x = (x / (norm + eps / largest)).astype(dtype)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     for a, b, c in rounds:

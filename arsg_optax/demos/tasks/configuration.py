@@ -149,7 +149,7 @@ class RunConfig(TaskConfig):
         weight_decay: The optimizer's own decoupled decay (None: its default).
         options: The optimizer's other keyword arguments, beside the preset's.
         held_out: Keep a fifth of the training images or bytes back, and report on them
-            in place of the test set, which then is not read.
+            instead of on the test set, which is then not read.
         steps: End after N steps in all, evaluated (None: whole epochs).
         checkpoint_every: Steps between checkpoints in an epoch, at whose end is one,
             too (None: as `save_seconds` says).

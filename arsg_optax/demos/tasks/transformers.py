@@ -22,7 +22,8 @@ from arsg_optax.demos.models import Transformer, ViT
 from arsg_optax.demos.tasks.kinds import Bytes, Images
 from arsg_optax.demos.tasks.settings import Cosine, Settings, WarmUp
 from arsg_optax.demos.tasks.task import Task
-from arsg_optax.demos.training.optimizers import hidden_matrices, is_axes
+from arsg_optax.demos.training.optimizers import hidden_matrices
+from arsg_optax.transforms.orthogonalization import is_axes
 
 _DECAY = 0.1
 

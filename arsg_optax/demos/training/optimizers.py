@@ -18,6 +18,7 @@ import optax.contrib
 
 import arsg_optax
 from arsg_optax.demos.errors import UsageError, find_named
+from arsg_optax.transforms.orthogonalization import is_axes
 
 Params = Any
 Held = Any  # what the training loop keeps: the parameters, or lookahead's pair of them
@@ -229,11 +230,6 @@ def hidden_matrices(params: Params) -> Any:
 
     found = arsg_optax.hidden_matrices(jax.tree.map(flattened, params))
     return jax.tree.map(unflattened, found, params, is_leaf=is_axes)
-
-
-def is_axes(node: Any) -> bool:
-    """Whether a node is a leaf of what `hidden_matrices` returns."""
-    return node is None or isinstance(node, arsg_optax.MatrixAxes)
 
 
 def _convolutions(params: Params) -> Any:
