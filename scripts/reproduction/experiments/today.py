@@ -50,8 +50,8 @@ TODAY = (
                 searches=True,
             )
         },
-        "Training loss",
-        "Bits a byte",
+        "next byte",
+        "next byte",
         at_x=True,
     ),
 )
