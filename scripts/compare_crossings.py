@@ -2,7 +2,7 @@
 
     python -m scripts.compare_crossings --task digits
 
-Step sizes are chosen as `scripts.search` says, on a part of the training set;
+Step sizes are chosen as `arsg compare --sweep` does, on a part of the training set;
 then every optimizer trains on all of it, and is reported on the test set. Results are
 kept in a CSV file after each optimizer; a second call goes on where the first ended.
 """
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from arsg_optax.demos.data import Dataset
-from arsg_optax.demos.tasks import Task
-from arsg_optax.demos.training.evaluation import PointScores
-from scripts import search
+from arsg_optax.demos.tasks import Settings, Task
+from arsg_optax.demos.tasks.candidates import split
+from arsg_optax.demos.tasks.sweep import chosen, sweep
+from arsg_optax.demos.training.evaluation import PointScores, to_floats
+from arsg_optax.demos.training.optimizers import Optimizer
 from scripts.crossings import CROSSING_TASKS, CROSSINGS, LIKE
 
 FIELDS = (
@@ -70,16 +71,17 @@ def main(options: Options) -> None:
 
 def _run(task: Task, name: str, dataset: Dataset, options: Options) -> dict[str, str]:
     started = time.perf_counter()
-    found = search.search(
+    optimizer = CROSSINGS[name]
+    rows = sweep(
         task,
-        name,
-        dataset,
-        options.search_seeds,
-        registry=CROSSINGS,
+        task.setup(split(dataset)),
+        optimizer,
+        task.settings[name],
+        seeds=options.search_seeds,
         like=LIKE.get(name, name),
     )
-    rate = next(row.learning_rate for row in found if row.chosen)
-    scores = _final(task, name, dataset, rate, options.seeds)
+    rate = chosen(rows)[name]
+    scores = _final(task, optimizer, dataset, Settings(rate), options.seeds)
     loss = np.asarray(scores.test_x.loss, np.float64)
     return {
         "optimizer": name,
@@ -95,18 +97,18 @@ def _run(task: Task, name: str, dataset: Dataset, options: Options) -> dict[str,
 
 
 def _final(
-    task: Task, name: str, dataset: Dataset, rate: float, seeds: int
+    task: Task, optimizer: Optimizer, dataset: Dataset, settings: Settings, seeds: int
 ) -> PointScores:
     """Scores after training on the whole training set: arrays (seeds,)."""
-    setup = task.setup(dataset)
-    starts = [setup.problem.init(seed) for seed in range(seeds)]
-    params, model_state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-    training = search.make_training(task, CROSSINGS[name], setup)
-    over_seeds = jax.jit(jax.vmap(training, in_axes=(0, 0, 0, None, None)))
-    numbers = jnp.arange(seeds, dtype=jnp.uint32)
-    data = search.training_data(setup)
-    found = over_seeds(params, model_state, numbers, jnp.float32(rate), data)
-    return jax.device_get(found)
+    setup, found = task.setup(dataset), []
+    for seed in range(seeds):
+        trainer = task.trainer(setup, optimizer, settings, seed=seed)
+        while trainer.epoch <= task.epochs:
+            trainer.run_chunk()
+            if trainer.step == trainer.steps_per_epoch:
+                trainer.next_epoch()
+        found.append(to_floats(trainer.evaluator(trainer.state)))
+    return jax.tree.map(lambda *scores: np.array(scores), *found)
 
 
 def _read(path: Path) -> list[dict[str, str]]:

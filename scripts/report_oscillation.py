@@ -8,7 +8,7 @@ of one epoch, of several and of the whole run, averaged over the run's windows o
 length; then the mean over the seeds and its standard deviation. Beside it stands the
 median of the same ratios, which a few parameters that came back to where they were do
 not move. Step sizes are the task's; that of SGD without momentum, which no task has, is
-found by the same search (`scripts.search`) as theirs. All seeds are trained in
+found by the same search (`arsg compare --sweep`) as theirs. All seeds are trained in
 one compiled program. The paper's order is SGD > SGD with momentum > Adam > AdaRem.
 """
 
@@ -27,10 +27,11 @@ import tyro
 from arsg_optax import track_oscillation
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.tasks import Settings, Setup, Task, find_task
+from arsg_optax.demos.tasks.candidates import split
+from arsg_optax.demos.tasks.sweep import chosen, sweep
 from arsg_optax.demos.training.optimizers import HELD, OPTIMIZERS
 from arsg_optax.demos.training.sources import resident
 from arsg_optax.demos.training.steps import TrainState, init_state, make_epoch
-from scripts.search import search
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,11 @@ def main(options: Options) -> None:
 
 def _entries(task: Task, dataset: Dataset, seeds: int) -> list[Entry]:
     """The paper's four optimizers."""
-    settings = {"sgd": Settings(0.0, {"momentum": 0.0})}
-    plain = replace(task, presets={"fast": settings})
-    best = next(row for row in search(plain, "sgd", dataset, seeds) if row.chosen)
+    setup, plain = task.setup(split(dataset)), Settings(0.0, {"momentum": 0.0})
+    rows = sweep(task, setup, OPTIMIZERS["sgd"], plain, seeds=seeds)
     settings = task.settings
     return [
-        Entry("SGD", "sgd", Settings(best.learning_rate, {"momentum": 0.0})),
+        Entry("SGD", "sgd", replace(plain, learning_rate=chosen(rows)["sgd"])),
         Entry("SGD with momentum", "sgd", settings["sgd"]),
         Entry("Adam", "adam", settings["adam"]),
         Entry("AdaRem", "adarem", settings["adarem"]),

@@ -23,6 +23,7 @@ class Options(NamedTuple):
     memory_limit: int | None = None
     mesh: Any | None = None
     on_steps: Callable[[int], None] = lambda count: None  # Candidates times steps.
+    score: Callable[[Any, Any, Any], Any] | None = None
 
 
 def share_counter(
@@ -46,10 +47,12 @@ class Outcome(NamedTuple):
       losses: float32 [candidates, seeds, steps so far], inf from the first on that was
         not finite.
       diverged: bool [candidates, seeds].
+      scores: float64 [candidates, seeds], None where nothing scores.
     """
 
     losses: np.ndarray
     diverged: np.ndarray
+    scores: np.ndarray | None = None
 
 
 class Cohort:
@@ -88,18 +91,23 @@ class Cohort:
           stop: the step.
           keep: whether the states are needed later, by :meth:`select`.
         """
-        found = []
+        found, scores, score = [], [], self._options.score
         for rows in self._rows:
             hypers = padded(self.hypers, rows, self.group.plan.size)
             carry = self._begin(rows, hypers)
             carry = self._advance(carry, hypers, len(rows), stop)
             losses, diverged = self.group.outcomes(carry)
             found.append((losses[: len(rows), :, :stop], diverged[: len(rows)]))
+            if score is not None:
+                scores += [
+                    [float(score(s.params, s.opt_state, s.aux)) for s in seeds]
+                    for seeds in self.group.states(carry, len(rows))
+                ]
             if keep:
                 self._keep(rows, carry)
         self._step = stop
         losses, diverged = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return Outcome(losses, diverged)
+        return Outcome(losses, diverged, np.array(scores) if scores else None)
 
     def select(self, rows: Sequence[int]) -> "Cohort":
         """The same candidates, only some of them; the others are forgotten."""

@@ -162,6 +162,12 @@ class Group:
             losses, diverged = self._outcomes(carry)
         return np.asarray(losses), np.asarray(diverged)
 
+    def states(self, carry: Carry, count: int) -> list[list[TrainingState]]:
+        """Of the first `count` candidates, one a seed."""
+        several = self._run.seeds
+        found = carry if isinstance(carry, list) else unstacked(carry, count)
+        return [unstacked(x, several) if several > 1 else [x] for x in found[:count]]
+
     def _context(self) -> Any:
         """Of the mesh with axes that are not typed, whatever mesh the caller is in."""
         return nullcontext() if self._mesh is None else use_mesh(self._mesh)

@@ -21,8 +21,8 @@ class LearningRateSearch(NamedTuple):
       learning_rate: the best one, NaN if all diverged.
       losses: float32 [n, steps], means over the seeds; inf from the first loss on that
         was not finite.
-      final_losses: float64 [n], means of the last tenth of the losses; inf for those
-        that diverged.
+      final_losses: float64 [n], means of the last tenth of the losses, or of the
+        scores; inf for those that diverged.
       diverged: bool [n], whether a loss or a parameter stopped being finite with any
         seed.
       learning_rates: float64 [n]; with `refine`, those of the second round follow.
@@ -70,13 +70,14 @@ def search_learning_rate(
     engine: Engine = "auto",
     memory_limit: int | None = None,
     gradient_point: Callable[[Any], Any] = lambda params: params,
+    score: Callable[[Any, Any, Any], Any] | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> LearningRateSearch:
     """Trains with each learning rate, all of them at once, and picks the best.
 
     One compiled step trains all candidates: the batch is read once, and the small
     matrix products of many candidates become large ones. The best has the smallest
-    mean loss over the last tenth of the steps.
+    mean loss over the last tenth of the steps, or the smallest score.
 
     Args:
       make_optimizer: from a learning rate, a traced () float, to an optimizer; any
@@ -113,6 +114,10 @@ def search_learning_rate(
         the compiled program needs more, candidates run in groups.
       gradient_point: where gradients are taken, from what the optimizer is given as
         parameters; for ``optax.lookahead``, ``lambda pair: pair.fast``.
+      score: ``score(params, opt_state, aux)`` of what a training ends with, a real
+        number that is compared in place of its last losses, such as the loss on
+        held-out data at ``arsg_optax.eval_params(opt_state, params)``. It is called
+        once a candidate and seed, and is not traced.
       on_progress: called about once a second with the share of the steps done.
 
     Returns:
@@ -151,7 +156,7 @@ def search_learning_rate(
     )
     rounds = len(rates) + (_finer_count(len(rates)) if refine else 0)
     on_steps = share_counter(rounds * run.steps, on_progress)
-    options = Options(engine, memory_limit, mesh, on_steps)
+    options = Options(engine, memory_limit, mesh, on_steps, score)
     cohort = Cohort(run, hypers_of({"learning_rate": rates}), options)
     found = _result(rates, cohort.advance(run.steps), cohort, margin)
     if not refine or math.isnan(found.learning_rate):
@@ -163,15 +168,17 @@ def search_learning_rate(
 
 
 def smoothed(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
-    """Means of the last tenth of the losses.
+    """Means of the scores, or of the last tenth of the losses.
 
     Returns:
       float64 [candidates], means over the seeds and their standard deviation; inf for
       those that diverged with any seed.
     """
-    window = max(1, outcome.losses.shape[-1] // 10)
-    of_seeds = np.mean(outcome.losses[..., -window:], axis=-1, dtype=np.float64)
-    lost = np.any(outcome.diverged, axis=1)
+    of_seeds = outcome.scores
+    if of_seeds is None:
+        window = max(1, outcome.losses.shape[-1] // 10)
+        of_seeds = np.mean(outcome.losses[..., -window:], axis=-1, dtype=np.float64)
+    lost = np.any(outcome.diverged | ~np.isfinite(of_seeds), axis=1)
     of_seeds = np.where(lost[:, None], 0.0, of_seeds)
     mean, spread = of_seeds.mean(axis=1), of_seeds.std(axis=1)
     return np.where(lost, np.inf, mean), np.where(lost, np.inf, spread)
@@ -226,7 +233,7 @@ def _result(
         learning_rate=_best(rates, final, margin),
         losses=outcome.losses.mean(axis=1),
         final_losses=final,
-        diverged=np.any(outcome.diverged, axis=1),
+        diverged=np.isinf(final),
         learning_rates=rates,
         spread=spread,
         engine=plan.name,

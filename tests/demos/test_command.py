@@ -16,9 +16,11 @@ from arsg_optax.demos.commands import compare as command
 from arsg_optax.demos.commands.shared import read_options
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.report.summary import averaged, format_loss
-from arsg_optax.demos.tasks import TASKS, Task, configuration
+from arsg_optax.demos.tasks import TASKS, Task, configuration, sweep
 from arsg_optax.demos.tasks.records import Outcome, read
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
+
+COMPARE = ("compare", "--task", "tiny")
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_interrupt_leaves_readable_files(tiny: Path, monkeypatch, capsys):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(command.RunProgress, "epoch_finished", stop)
-    arguments = ["compare", "--optimizers", "sgd,rsg,adam", "--out", str(tiny)]
+    arguments = [*COMPARE, "--optimizers", "sgd,rsg,adam", "--out", str(tiny)]
     assert cli.main(arguments) == 130
     printed = capsys.readouterr()
     assert f"interrupted; the results so far are in {tiny}" in printed.err
@@ -99,7 +101,7 @@ def test_interrupt_before_the_first_epoch_leaves_nothing(tiny: Path, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command.RunProgress, "started", stop)
-    assert cli.main(["compare", "--optimizers", "adam", "--out", str(tiny)]) == 130
+    assert cli.main([*COMPARE, "--optimizers", "adam", "--out", str(tiny)]) == 130
     assert not tiny.exists()
 
 
@@ -111,13 +113,13 @@ def test_records_are_written_after_each_optimizer(tiny: Path, monkeypatch):
 
     monkeypatch.setattr(command.RunProgress, "started", look)
     arguments = ["--optimizers", "sgd", "--optimizers=rsg", "--epochs", "1"]
-    assert cli.main(["compare", *arguments, "--out", str(tiny)]) == 0
+    assert cli.main([*COMPARE, *arguments, "--out", str(tiny)]) == 0
     assert seen == [0, 1]
 
 
 def test_seeds_are_averaged_and_kept_runs_can_be_drawn(tiny: Path, tmp_path, capsys):
     arguments = ["--optimizers", "sgd", "--epochs", "1", "--seeds", "2"]
-    assert cli.main(["compare", *arguments, "--out", str(tiny)]) == 0
+    assert cli.main([*COMPARE, *arguments, "--out", str(tiny)]) == 0
     first, second = (read(tiny / f"{name}.json") for name in ("sgd", "sgd-1"))
     assert (first.config.seed, second.config.seed) == (0, 1)
     (mean,) = averaged([first, second])
@@ -134,8 +136,29 @@ def test_seeds_are_averaged_and_kept_runs_can_be_drawn(tiny: Path, tmp_path, cap
     assert "holds no record of a run" in capsys.readouterr().err
 
 
+def test_a_sweep_keeps_what_it_found(tiny: Path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "candidates", lambda *_: [0.001, 0.01, 1e30])
+    arguments = [*COMPARE, "--sweep", "--epochs", "1", "--out", str(tiny)]
+    assert cli.main([*arguments, "--optimizers", "adam,rsg", "--seeds", "2"]) == 0
+    rows = sweep.read_table((tiny / "step-sizes.csv").read_text())
+    assert {row.optimizer for row in rows} == {"adam", "rsg"}
+    assert {row.seeds for row in rows} == {2}
+    assert (tiny / "step-sizes.png").stat().st_size > 1000
+    best = min((row for row in rows if row.optimizer == "adam"), key=lambda r: r.loss)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"adam {best.learning_rate:.4g} {best.loss:.4f}" in printed
+
+    def stop(self, text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.ShareProgress, "note", stop)
+    assert cli.main([*arguments, "--optimizers", "adam,rsg"]) == 130
+    rows = sweep.read_table((tiny / "step-sizes.csv").read_text())
+    assert {row.optimizer for row in rows} == {"adam"}
+
+
 def test_nothing_finished(tiny: Path):
-    arguments = ["compare", "--optimizers", "sgd", "--learning-rate", "sgd=1e30"]
+    arguments = [*COMPARE, "--optimizers", "sgd", "--learning-rate", "sgd=1e30"]
     assert cli.main([*arguments, "--out", str(tiny)]) == 1
     assert (tiny / "report.html").exists()
 
@@ -143,10 +166,10 @@ def test_nothing_finished(tiny: Path):
 def test_default_directories_do_not_collide(tiny: Path, monkeypatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert cli.main(["compare", "--optimizers", "sgd", "--epochs", "1"]) == 0
+        assert cli.main([*COMPARE, "--optimizers", "sgd", "--epochs", "1"]) == 0
     runs = list((tmp_path / "runs").iterdir())
     assert len(runs) == 2
-    assert all(re.fullmatch(r"\d{8}-\d{6}-digits-mlp(-2)?", run.name) for run in runs)
+    assert all(re.fullmatch(r"\d{8}-\d{6}-tiny(-2)?", run.name) for run in runs)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +180,15 @@ def test_default_directories_do_not_collide(tiny: Path, monkeypatch, tmp_path: P
         (["--epochs", "-1"], ["epochs", "-1"]),
         (["--epochs", "many"], ["many"]),
         (["--batch-size", "0"], ["batch_size", "0"]),
-        (["--batch-size", "2000"], ["batch_size", "1437", "2000"]),
+        (
+            ["--task", "digits-mlp", "--batch-size", "2000"],
+            ["batch_size", "1437", "2000"],
+        ),
+        (["--sweep", "--learning-rate", "adamw=1"], ["--learning-rate", "--sweep"]),
+        (["--seeds", "0"], ["seeds", "0"]),
         (["--learning-rate", "adam"], ["NAME=VALUE", "adam"]),
         (["--learning-rate", "adma=1"], ["adma"]),
-        (["--learning-rate", "adam=-1"], ["adam", "positive", "-1"]),
+        (["--learning-rate", "adamw=-1"], ["adamw", "positive", "-1"]),
         (["--seed", "-1"], ["seed", "-1"]),
         (["--colour", "red"], ["--colour"]),
     ],

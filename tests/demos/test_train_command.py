@@ -1,7 +1,11 @@
 """`arsg train`: help, files, exit codes, wrong options."""
 
+import importlib.util
 import signal
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -24,9 +28,10 @@ def tiny(tiny_task: Task, tmp_path: Path) -> Path:
 def test_help_tells_a_tasks_protocol(task: Task, capsys):
     assert cli.main(["train", "--task", task.name, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert f"{task.epochs} epochs, batch size {task.batch_size}" in text
     for preset, settings in task.presets.items():
-        assert f"preset {preset}" in text
+        found = task.varied(preset)
+        length = f"{found.epochs} epochs, batch size {found.batch_size}"
+        assert f"preset {preset}: {length}" in text
         assert all(name in text for name in settings)
     for name in (
         "--optimizer",
@@ -72,6 +77,60 @@ def test_resume_takes_no_other_option(tiny: Path, capsys):
     assert "--epochs cannot be given with --resume, got 9" in error
     assert cli.main(["train", "--extend", "3"]) == 2
     assert "--extend needs the run that is to go on" in capsys.readouterr().err
+
+
+class FakeWandb(ModuleType):
+    """Remembers what it is told."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.__spec__ = ModuleSpec("wandb", None)
+        self.started, self.steps, self.ended = [], [], []
+
+    def init(self, **options):
+        self.started.append(options)
+        return self
+
+    def log(self, numbers: dict[str, float], step: int):
+        self.steps.append((step, set(numbers)))
+
+    def finish(self, exit_code: int):
+        self.ended.append(exit_code)
+
+
+def test_several_seeds_and_weights_and_biases(tiny: Path, monkeypatch, capsys):
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    arguments = ["--seeds", "2", "--seed", "3", "--epochs", "1", "--wandb", "project"]
+    assert cli.main(["train", *arguments, "--out", str(tiny)]) == 0
+    printed = capsys.readouterr().out
+    assert "means over 2 seeds" in printed
+    records = [read(tiny / f"seed-{seed}" / "record.json") for seed in (3, 4)]
+    assert [record.config.seed for record in records] == [3, 4]
+    assert records[0].epochs != records[1].epochs
+    first, second = fake.started
+    assert (first["project"], first["config"]["seed"]) == ("project", 3)
+    assert first["id"] != second["id"] and fake.ended == [0, 0]
+    steps, names = fake.steps[-1]
+    assert steps == 6 and {"epoch/test_loss_x", "epoch/seconds"} < names
+    # Under the same id after an interruption.
+    resumed = ["train", "--resume", str(tiny / "seed-3"), "--wandb", "project"]
+    assert cli.main(resumed) == 0
+    assert fake.started[-1]["id"] == first["id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "seeds must be at least 1, got 0"),
+        (["--wandb", "project"], "--wandb needs the package wandb: pip install wandb"),
+    ],
+)
+def test_what_cannot_be_had(arguments, message, tiny: Path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code = cli.guarded("arsg", lambda: command.run([*arguments, "--out", str(tiny)]))
+    assert code == 2 and not tiny.exists()
+    assert message in capsys.readouterr().err
 
 
 def test_divergence(tiny: Path, capsys):

@@ -19,30 +19,43 @@ from arsg_optax.demos.commands.shared import (
 )
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import write_atomically
-from arsg_optax.demos.report.progress import RunProgress
-from arsg_optax.demos.report.summary import averaged
-from arsg_optax.demos.report.terminal import print_table
+from arsg_optax.demos.report.progress import RunProgress, ShareProgress
+from arsg_optax.demos.report.summary import Unit, averaged, unit_of, unit_of_task
+from arsg_optax.demos.report.terminal import print_sweep, print_table
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.compare import compare, make_configs
 from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
 from arsg_optax.demos.tasks.material import Material, load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord, write
+from arsg_optax.demos.tasks.sweep import (
+    Candidate,
+    chosen,
+    kept,
+    sweep,
+    sweep_command,
+    table_text,
+)
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(TaskConfig):
     """Train a task's model with several optimizers and compare them.
 
-    Every optimizer starts from the same weights and sees the images in the same order.
-    Writes a record of each (NAME.json), curves.png and report.html. Ctrl-C keeps the
+    Every optimizer starts from the same weights and sees the examples in the same
+    order. Writes a record of each (NAME.json), curves.png, step-sizes.png and
+    report.html; with --sweep step-sizes.csv and step-sizes.png. Ctrl-C keeps the
     results so far.
     """
 
+    task: Annotated[str, option("What to train, by name.", "NAME")] = (
+        "python-transformer"
+    )
     optimizers: Annotated[
         tuple[str, ...],
         option(
-            "Which to compare, separated by spaces or commas, or given again; all that "
-            "apply if none is named.",
+            "Which to compare, separated by spaces or commas, or given again (none: "
+            "those that the task compares, or all that apply).",
             "NAME[,NAME...]",
         ),
     ] = ()
@@ -58,6 +71,15 @@ class Compare(TaskConfig):
     seeds: Annotated[
         int, option("Runs of each optimizer, from --seed on; means are shown.", "N")
     ] = 1
+    sweep: Annotated[
+        bool,
+        option(
+            "Search each optimizer's step size: nine candidates or more, trained for "
+            "the whole length on four fifths of the training set and scored on the "
+            "fifth that is held out.",
+            "",
+        ),
+    ] = False
     data_dir: DataDir = None
     out: Annotated[
         Path | None,
@@ -87,17 +109,20 @@ def run(arguments: Sequence[str]) -> int:
     if isinstance(options, int):
         return options
     shared = config_of(TaskConfig, options)
-    configs = make_configs(
-        shared,
-        options.optimizers,
-        parse_learning_rates(options.learning_rate),
-    )
+    rates = parse_learning_rates(options.learning_rate)
+    if options.sweep and rates:
+        raise UsageError("--learning-rate cannot be given with --sweep, which finds it")
     if options.seeds < 1:
         raise UsageError(f"seeds must be at least 1, got {options.seeds}")
+    if options.sweep:
+        rates = dict.fromkeys(options.optimizers, 1.0)  # What is searched needs none.
+    configs = make_configs(shared, options.optimizers, rates)
     console = make_console()
     with console.status(f"Loading the data of {shared.task}"):
-        material = load(shared, options.data_dir)
+        material = load(shared, options.data_dir, held_out=options.sweep)
     with results_directory(options.out, shared.task) as directory:
+        if options.sweep:
+            return _sweep(console, configs, material, directory, options.seeds)
         command = shlex.join(["arsg", "compare", *arguments])
         return _compare(console, configs, material, directory, command, options.seeds)
 
@@ -147,9 +172,10 @@ def _compare(
     seeds: int,
 ) -> int:
     task = material.task
+    steps = task.epochs * material.setup.sources.train.steps_per_epoch
     console.print(
-        f"{task.name}: {task.summary}; {task.epochs} epochs, batch size "
-        f"{task.batch_size}, seed {configs[0].seed}",
+        f"{task.name}: {task.summary}; {steps:,} steps, batch size {task.batch_size}, "
+        f"seed {configs[0].seed}",
         highlight=False,
     )
     keeper = _Keeper(directory)
@@ -186,12 +212,82 @@ def write_report(
     """
     # Matplotlib takes a second to import, which is not spent before the training.
     from arsg_optax.demos.report.curves import draw_records
+    from arsg_optax.demos.report.learning_rates import draw_step_sizes
     from arsg_optax.demos.report.page import render_html
 
     means = averaged(records)
-    curves = draw_records(means)
-    page = render_html(means, curves, command)
+    curves, step_sizes = draw_records(means), None
+    rows = _kept_rows(means)
+    files = {"curves.png": curves}
+    if rows:
+        task = means[0].config.chosen_task().name
+        title = f"{task}: step sizes, chosen beforehand"
+        picture = draw_step_sizes(rows, unit_of(means[0]), title)
+        files["step-sizes.png"] = picture
+        step_sizes = picture, sweep_command(task, rows)
+    files["report.html"] = render_html(means, curves, step_sizes, command).encode()
+    return [write_atomically(directory / name, data) for name, data in files.items()]
+
+
+def _kept_rows(records: Sequence[RunRecord]) -> list[Candidate]:
+    """Of the search that chose the step sizes of these, if it is kept."""
+    config = records[0].config
+    if config.preset != RunConfig(task=config.task).kept_preset():
+        return []
+    compared = {record.config.optimizer for record in records}
+    return [row for row in kept(config.chosen_task().name) if row.optimizer in compared]
+
+
+def _sweep(
+    console: Console,
+    configs: Sequence[RunConfig],
+    material: Material,
+    directory: Path,
+    seeds: int,
+) -> int:
+    """Searches all step sizes; what is found of each optimizer is kept at once."""
+    task, unit = material.task, unit_of_task(material.task)
+    for config in configs:
+        material.check(OPTIMIZERS[config.optimizer])
+    console.print(
+        f"{task.name}: {task.summary}; {len(configs)} optimizers, scored on a fifth of "
+        "the training set",
+        highlight=False,
+    )
+    rows: list[Candidate] = []
+    interrupted = False
+    with ShareProgress(console, "searching") as progress:
+        try:
+            for config in configs:
+                found = sweep(
+                    config.chosen_task(),
+                    material.setup,
+                    OPTIMIZERS[config.optimizer],
+                    config.chosen_settings(),
+                    seeds=seeds,
+                    first_seed=config.seed,
+                    on_progress=progress.show,
+                )
+                rows += found
+                progress.note(f"{config.optimizer}: {len(found)} candidates")
+        except KeyboardInterrupt:
+            interrupted = True
+    if rows:
+        print_sweep(console, rows, unit)
+        for file in _write_sweep(directory, rows, unit, task.name):
+            console.print(str(file), highlight=False, soft_wrap=True)
+    if interrupted:
+        raise KeyboardInterrupt
+    return 0 if chosen(rows) else 1
+
+
+def _write_sweep(
+    directory: Path, rows: Sequence[Candidate], unit: Unit, task: str
+) -> list[Path]:
+    from arsg_optax.demos.report.learning_rates import draw_step_sizes
+
+    picture = draw_step_sizes(rows, unit, f"{task}: step sizes")
     return [
-        write_atomically(directory / "curves.png", curves),
-        write_atomically(directory / "report.html", page.encode()),
+        write_atomically(directory / "step-sizes.csv", table_text(rows).encode()),
+        write_atomically(directory / "step-sizes.png", picture),
     ]

@@ -17,8 +17,14 @@ from arsg_optax.demos.commands.shared import (
 )
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.report.progress import StepProgress
-from arsg_optax.demos.report.summary import method_of, unit_of
-from arsg_optax.demos.tasks.callbacks import Log, TensorBoard
+from arsg_optax.demos.report.summary import averaged, method_of, unit_of
+from arsg_optax.demos.report.terminal import print_table
+from arsg_optax.demos.tasks.callbacks import (
+    Callbacks,
+    Log,
+    TensorBoard,
+    WeightsAndBiases,
+)
 from arsg_optax.demos.tasks.configuration import RunConfig, read_config
 from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
@@ -40,6 +46,8 @@ class Train(RunConfig):
     Attributes:
         data_dir: Directory of data sets.
         out: Directory of the run, new (None: runs/<timestamp>-<task>).
+        seeds: Runs, from --seed on; of several each has a directory seed-N of its own.
+        wandb: Project of Weights & Biases that is told of the run, too.
         resume: Directory of a run to go on with; its own options hold, and none but
             --data-dir and --extend may be given beside it.
         extend: With --resume: epochs to add to the run, also to one that has ended.
@@ -50,6 +58,8 @@ class Train(RunConfig):
 
     data_dir: DataDir = None
     out: Path | None = None
+    seeds: int = 1
+    wandb: str | None = None
     resume: Path | None = None
     extend: int = 0
     evaluate: Path | None = None
@@ -78,37 +88,56 @@ def run(arguments: Sequence[str]) -> int:
     if options.evaluate is not None:
         return _evaluate(console, options, options.evaluate)
     if options.resume is not None:
-        _check_alone(options, ("resume", "data_dir", "extend"))
+        _check_alone(options, ("resume", "data_dir", "extend", "wandb"))
         directory = options.resume
         with StepProgress(console) as progress:
             record = resume(
                 directory,
                 progress,
-                *_logs(directory),
+                *_logs(directory, options.wandb),
                 data_dir=options.data_dir,
                 extend=options.extend,
             )
         return _report(console, record, directory)
     if options.extend:
         raise UsageError("--extend needs the run that is to go on: --resume DIR")
+    if options.seeds < 1:
+        raise UsageError(f"seeds must be at least 1, got {options.seeds}")
+    return _train(console, options)
+
+
+def _train(console: Console, options: Train) -> int:
+    """New runs, one after the other; the first that does not finish is the last."""
     config = config_of(RunConfig, options)
     config.check()
     with console.status(f"Loading the data of {config.task}"):
         material = load(config, options.data_dir, held_out=config.held_out)
     material.check(OPTIMIZERS[config.optimizer])
+    records: list[RunRecord] = []
     with results_directory(options.out, config.task) as directory:
-        console.print(_headline(config), highlight=False)
-        console.print(f"results in {directory}", highlight=False, soft_wrap=True)
-        logs = _logs(directory)
-        with StepProgress(console) as progress:
-            record = run_once(
-                config, progress, *logs, directory=directory, material=material
-            )
-    return _report(console, record, directory)
+        for number in range(options.seeds):
+            seeded = replace(config, seed=config.seed + number)
+            own = directory / f"seed-{seeded.seed}" if options.seeds > 1 else directory
+            own.mkdir(exist_ok=True)
+            console.print(_headline(seeded), highlight=False)
+            console.print(f"results in {own}", highlight=False, soft_wrap=True)
+            logs = _logs(own, options.wandb)
+            shared = material.of(seeded) if number else material
+            with StepProgress(console) as progress:
+                record = run_once(
+                    seeded, progress, *logs, directory=own, material=shared
+                )
+            records.append(record)
+            if code := _report(console, record, own):
+                return code
+    if len(records) > 1:
+        print_table(console, f"\nmeans over {len(records)} seeds", averaged(records))
+    return 0
 
 
-def _logs(directory: Path) -> tuple[Log, TensorBoard]:
-    return Log(directory), TensorBoard(directory / "tensorboard")
+def _logs(directory: Path, wandb: str | None) -> list[Callbacks]:
+    logs = [Log(directory), TensorBoard(directory / "tensorboard")]
+    return logs if wandb is None else [*logs, WeightsAndBiases(directory, wandb)]
 
 
 def _headline(config: RunConfig) -> str:

@@ -27,7 +27,8 @@ from arsg_optax.demos.tasks.candidates import candidates
 from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
 from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.streams import StreamedImages
-from arsg_optax.demos.tasks.tune import probe_task, search_task, table_text
+from arsg_optax.demos.tasks.sweep import as_candidates, table_text
+from arsg_optax.demos.tasks.tune import probe_task, search_task
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.tuning import LearningRateSearch
 
@@ -205,8 +206,9 @@ def _report(
     from arsg_optax.demos.report.learning_rates import draw_learning_rates
 
     picture = draw_learning_rates(found, f"{options.optimizer} on {options.task}")
+    rows = as_candidates(options.optimizer, found, options.seeds)
     files = [
-        write_atomically(directory / "candidates.csv", table_text(found).encode()),
+        write_atomically(directory / "candidates.csv", table_text(rows).encode()),
         write_atomically(directory / "learning-rates.png", picture),
     ]
     print_search(console, found)

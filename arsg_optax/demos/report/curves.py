@@ -20,6 +20,7 @@ from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
 _DPI = 110
 _COLORS = 200
 _MARKERS = 6
+_BASIN = 1.3
 
 
 class Curve(NamedTuple):
@@ -34,6 +35,7 @@ class Curve(NamedTuple):
         low: lower edge of a band, None without.
         high: its upper edge.
         thin: other values of the method, drawn thin, None without.
+        marked: number of a place that gets a star, None without.
     """
 
     label: str
@@ -44,6 +46,7 @@ class Curve(NamedTuple):
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     thin: Sequence[float] | np.ndarray | None = None
+    marked: int | None = None
 
 
 class Panel(NamedTuple):
@@ -54,12 +57,14 @@ class Panel(NamedTuple):
         unit: of the vertical axis.
         curves: at least one value each.
         rises: whether larger values are better.
+        logarithmic: whether the places are factors apart, not steps.
     """
 
     title: str
     unit: str
     curves: Sequence[Curve]
     rises: bool = False
+    logarithmic: bool = False
 
 
 def draw(
@@ -85,9 +90,10 @@ def draw(
         size = (5.5 * len(panels), 5.4)
         figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, panel in zip(all_axes, panels, strict=True):
             _fill(axes, panel, across)
-        legend_below(figure, figure.axes[0], columns=7)
+        legend_below(figure, all_axes[0], columns=3 * len(panels))
         figure.suptitle(title, fontsize=11)
         write = {"png": _png, "svg": _svg}
         return {ending: write[ending](figure) for ending in endings}
@@ -153,14 +159,25 @@ def _fill(axes: Axes, panel: Panel, across: str) -> None:
             )
         if curve.thin is not None:
             axes.plot(curve.places, curve.thin, color=color, linewidth=0.7, alpha=0.8)
+        if curve.marked is not None:
+            star = curve.places[curve.marked], curve.values[curve.marked]
+            axes.plot(*star, "*", color=color, markersize=15, zorder=4)
     axes.set_title(panel.title)
     axes.set_ylabel(panel.unit)
     axes.set_xlabel(across)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if panel.logarithmic:
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(True, which="major", linewidth=0.4, alpha=0.5)
     axes.spines[["top", "right"]].set_visible(False)
-    if panel.curves:
-        _limit(axes, {c.label: np.asarray(c.values) for c in panel.curves}, panel.rises)
+    values = {c.label: np.asarray(c.values) for c in panel.curves}
+    if panel.logarithmic:
+        # Above the worst method's best loss there is little to see.
+        top = _BASIN * max(each.min() for each in values.values())
+        axes.set_ylim(top=min(top, axes.get_ylim()[1]))
+    elif values:
+        _limit(axes, values, panel.rises)
 
 
 def _style(curve: Curve, again: int) -> dict[str, Any]:

@@ -1,16 +1,58 @@
-"""The picture of a search: final loss against step size, and the curves."""
+"""Pictures of searches: final loss against step size, and the curves of one search."""
 
 import io
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from arsg_optax.demos.report.curves import Curve, Panel, draw
+from arsg_optax.demos.report.summary import Unit
+from arsg_optax.demos.tasks.sweep import Candidate, by_optimizer
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from arsg_optax.tuning import LearningRateSearch
 
 _DPI = 144
 _CHOSEN, _OTHER, _LOST = "#D55E00", "#0072B2", "#888888"
+
+
+def draw_step_sizes(rows: Sequence[Candidate], unit: Unit, title: str) -> bytes:
+    """A PNG of final loss against step size, a curve an optimizer, its best starred.
+
+    Args:
+        rows: of one or several optimizers; those that diverged are left out.
+        unit: in which losses are shown.
+        title: above the picture.
+    """
+    curves = []
+    for name, found in by_optimizer(rows).items():
+        ended = [row for row in found if math.isfinite(row.loss)]
+        if not ended:
+            continue
+        losses = np.array([unit.factor * row.loss for row in ended])
+        spread = np.array([unit.factor * row.spread for row in ended])
+        curves.append(
+            Curve(
+                name,
+                name,
+                name in OPTIMIZERS and not OPTIMIZERS[name].baseline,
+                [row.learning_rate for row in ended],
+                losses,
+                low=losses - spread,
+                high=losses + spread,
+                marked=int(losses.argmin()),
+            )
+        )
+    panel = Panel(
+        "How forgiving is the step size?",
+        f"held-out loss after the last step ({unit.name})",
+        curves,
+        logarithmic=True,
+    )
+    return draw(title, [panel], "step size")["png"]
 
 
 def draw_learning_rates(found: LearningRateSearch, title: str) -> bytes:

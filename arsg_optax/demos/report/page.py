@@ -33,18 +33,24 @@ Seconds are training and evaluation on this machine, without compilation.</p>
 """
 
 
-def render_html(records: Sequence[RunRecord], curves: bytes, command: str) -> str:
+def render_html(
+    records: Sequence[RunRecord],
+    curves: bytes,
+    step_sizes: tuple[bytes, str] | None,
+    command: str,
+) -> str:
     """The page as text.
 
     Args:
         records: of one task, at least one.
         curves: a PNG image, embedded as a data URI.
+        step_sizes: another, of the search that chose the step sizes, and the command
+            line that repeats it; None without.
         command: the command line that reproduces the comparison.
     """
     config = records[0].config
     task = config.chosen_task()
     title = f"{task.name}: {len(records)} optimizers compared"
-    image = base64.b64encode(curves).decode()
     lines, note = summarize(records)
     ours = {r.config.optimizer for r in records if not method_of(r).baseline}
     stopped = (
@@ -64,8 +70,8 @@ of examples for every optimizer.</p>
 <p class="note">{escape(note)}</p>
 {_EXPLANATION.format(unit=unit_of(records[0]).name)}
 <h2>Curves</h2>
-<img alt="Losses and test accuracy of each optimizer against steps"
-src="data:image/png;base64,{image}">
+{_image(curves, "Losses and test accuracy of each optimizer against steps")}
+{"" if step_sizes is None else _step_sizes(*step_sizes)}
 <h2>Settings</h2>
 <div class="wide">{_settings_table(records)}</div>
 <p class="note">What is not named is at the function's default.</p>
@@ -73,6 +79,20 @@ src="data:image/png;base64,{image}">
 <p><code>{escape(command)}</code></p>
 {_facts_table()}""",
     )
+
+
+def _image(png: bytes, words: str) -> str:
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{escape(words)}" src="data:image/png;base64,{data}">'
+
+
+def _step_sizes(png: bytes, command: str) -> str:
+    return f"""<h2>Step sizes</h2>
+{_image(png, "Held-out loss after the last step against step size")}
+<p class="note">The step sizes above were chosen before, by the loss on a fifth of the
+training set that was held out, every optimizer in the same way:
+<code>{escape(command)}</code>. A flat curve forgives a step size that is not the
+best.</p>"""
 
 
 def _results_table(lines: Sequence[Line], ours: set[str]) -> str:

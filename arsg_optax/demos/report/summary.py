@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from arsg_optax.demos.tasks import TASKS
+from arsg_optax.demos.tasks import TASKS, Task
 from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
 from arsg_optax.demos.training.optimizers import OPTIMIZERS, Optimizer
 
@@ -86,7 +86,11 @@ class Unit(NamedTuple):
 
 def unit_of(record: RunRecord) -> Unit:
     """Bits, if the run's task shows its losses in them."""
-    task = TASKS.get(record.config.task)
+    return unit_of_task(TASKS.get(record.config.task))
+
+
+def unit_of_task(task: Task | None) -> Unit:
+    """Bits, if a task shows its losses in them."""
     if task is not None and task.bits:
         return Unit("bits a byte", 1 / math.log(2))
     return Unit()

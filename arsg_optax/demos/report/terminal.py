@@ -6,8 +6,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arsg_optax.demos.report.summary import HEADINGS, WORDS, Line, summarize, unit_of
+from arsg_optax.demos.report.summary import (
+    HEADINGS,
+    WORDS,
+    Line,
+    Unit,
+    summarize,
+    unit_of,
+)
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
+from arsg_optax.demos.tasks.sweep import GOOD, Candidate, by_optimizer, good
 from arsg_optax.tuning import LearningRateSearch
 
 _NARROW = 100
@@ -46,6 +54,29 @@ def print_table(console: Console, title: str, records: Sequence[RunRecord]) -> N
             style="dim",
         )
     )
+
+
+def print_sweep(console: Console, rows: Sequence[Candidate], unit: Unit) -> None:
+    """Prints each optimizer's best step size, and which others do nearly as well."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("optimizer")
+    for heading in ("step size", "held-out loss", "spread", "good from", "to"):
+        table.add_column(heading, justify="right")
+    groups = by_optimizer(rows).values()
+    for found in sorted(groups, key=lambda each: min(row.loss for row in each)):
+        best = min(found, key=lambda row: row.loss)
+        if not best.chosen:
+            table.add_row(best.optimizer, "all diverged")
+            continue
+        losses = (unit.show(best.loss), f"{unit.factor * best.spread:.2g}")
+        rates = [f"{rate:.4g}" for rate in (best.learning_rate, *good(found))]
+        table.add_row(best.optimizer, rates[0], *losses, *rates[1:])
+    console.print(table)
+    note = (
+        f"Losses in {unit.name}, means and standard deviations over the seeds, at each "
+        f"optimizer's own evaluation point. Good: within {GOOD:.0%} of the best."
+    )
+    console.print(Text(note, style="dim"))
 
 
 def print_search(console: Console, found: LearningRateSearch) -> None:

@@ -1,14 +1,18 @@
 """What is told of the progress of a run."""
 
 import contextlib
+import hashlib
+import importlib
+import importlib.util
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-from arsg_optax.demos.errors import CheckpointError
+from arsg_optax.demos.errors import CheckpointError, UsageError
 from arsg_optax.demos.files import write_atomically
-from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from arsg_optax.demos.tasks.configuration import encode
+from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord
 from arsg_optax.demos.training.trainer import Trainer
 
 METRICS = "metrics.jsonl"
@@ -126,3 +130,44 @@ class TensorBoard(Callbacks):
         for name, value in numbers.items():
             if math.isfinite(value):
                 self._events.add_scalar(f"{group}/{name}", value, step)
+
+
+class WeightsAndBiases(Callbacks):
+    """Sends the same numbers to Weights & Biases, under the run's directory as id.
+
+    Args:
+        directory: of the run; a run that is resumed goes on under the same id.
+        project: its name there.
+
+    Raises:
+        UsageError: if the package `wandb` is not installed.
+    """
+
+    def __init__(self, directory: Path, project: str):
+        if importlib.util.find_spec("wandb") is None:
+            raise UsageError("--wandb needs the package wandb: pip install wandb")
+        self._directory, self._project = directory.absolute(), project
+
+    def started(self, record: RunRecord) -> None:
+        wandb = importlib.import_module("wandb")
+        name = hashlib.sha256(str(self._directory).encode()).hexdigest()[:12]
+        self._run: Any = wandb.init(
+            project=self._project,
+            id=name,
+            name=self._directory.name,
+            dir=str(self._directory),
+            config=encode(record.config),
+            resume="allow",
+        )
+
+    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
+        numbers = {"steps/loss": loss, "steps/steps_per_second": rate}
+        self._run.log(numbers, step=trainer.total_steps)
+
+    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
+        numbers = epoch._asdict() | {"seconds": record.seconds}
+        shown = {f"epoch/{name}": value for name, value in numbers.items()}
+        self._run.log(shown, step=epoch.step)
+
+    def finished(self, record: RunRecord) -> None:
+        self._run.finish(exit_code=0 if record.outcome == Outcome.FINISHED else 1)

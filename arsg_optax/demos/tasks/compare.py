@@ -23,14 +23,16 @@ def make_configs(
 
     Args:
         config: what the runs have in common.
-        optimizers: their names; empty for all that the preset has settings for.
+        optimizers: their names; empty for those that the task compares, or all that
+            the preset has settings for.
         learning_rates: overrides the task's step sizes, by optimizer name.
 
     Raises:
         UsageError: if a name is unknown or a number out of range.
     """
-    known = config.chosen_task().preset(config.preset)
-    names, rates = list(dict.fromkeys(optimizers)) or list(known), learning_rates or {}
+    task = config.chosen_task()
+    known, rates = task.preset(config.preset), learning_rates or {}
+    names = list(dict.fromkeys(optimizers or task.compared or known))
     for name in rates:
         if name not in names:
             raise UsageError(

@@ -123,7 +123,7 @@ class TaskConfig:
         if isinstance(schedule, WarmUp):
             # Another schedule begins with the task's warm-up, too.
             schedule, warm_up = schedule.then, warm_up or schedule.share
-        schedule = _SCHEDULES.get(self.schedule, schedule)
+        schedule = _SCHEDULES.get(self.schedule_name(), schedule)
         return replace(
             task,
             schedule=WarmUp(warm_up, schedule) if warm_up else schedule,
@@ -131,6 +131,10 @@ class TaskConfig:
             accumulate=self.accumulate,
             l2=task.l2 if self.l2 is None else self.l2,
         )
+
+    def schedule_name(self) -> str:
+        """Of `SCHEDULES`."""
+        return self.schedule
 
     def _at_least(self, name: str, least: int) -> None:
         value = getattr(self, name)
@@ -204,8 +208,7 @@ class RunConfig(TaskConfig):
             UsageError: for an unknown preset, a step size that is not positive and
                 finite, or none at all.
         """
-        task = find_task(self.task)
-        preset = {} if self.preset == NO_PRESET else task.preset(self.preset)
+        task, preset = find_task(self.task), self._preset()
         found = preset.get(self.optimizer)
         rate, options = self.learning_rate, {} if found is None else found.options
         if rate is None and found is not None:
@@ -225,6 +228,16 @@ class RunConfig(TaskConfig):
             options["weight_decay"] = self.weight_decay
         return Settings(float(rate), options)
 
+    def schedule_name(self) -> str:
+        """Where the task's is left, what the preset gives the optimizer."""
+        found = self._preset().get(self.optimizer)
+        return self.schedule if self.schedule != "task" or not found else found.schedule
+
+    def _preset(self) -> Mapping[str, Settings]:
+        if self.preset == NO_PRESET:
+            return {}
+        return find_task(self.task).preset(self.preset)
+
     def resolved(self) -> Self:
         """The same run with nothing left to the task's presets and defaults.
 
@@ -236,6 +249,7 @@ class RunConfig(TaskConfig):
             preset=self.kept_preset(),
             epochs=task.epochs,
             batch_size=task.batch_size,
+            schedule=self.schedule_name(),
             learning_rate=settings.learning_rate,
             weight_decay=None,
             options=settings.options,
@@ -244,6 +258,26 @@ class RunConfig(TaskConfig):
     def kept_preset(self) -> str:
         """The preset that a record must name: one of another network, or none."""
         return find_task(self.task).variant(self.preset) or NO_PRESET
+
+    def check_goes_on(self, before: Self) -> None:
+        """Raises `UsageError` if it cannot go on with what another configuration began.
+
+        Args:
+            before: the other one. Both are resolved; of epochs there may be more now.
+        """
+        now, then = encode(self), encode(before)
+        names = [n for n in then if n not in _IN_NO_KEY and n != "epochs"]
+        differing = [n for n in names if now[n] != then[n]]
+        if (self.epochs or 0) < (before.epochs or 0):
+            differing.append("epochs")
+        if self.kept_preset() != before.kept_preset():
+            differing.append("preset")
+        if differing:
+            listed = ", ".join(f"{n} {then[n]} and now {now[n]}" for n in differing)
+            raise UsageError(
+                f"the run was begun with other options than its configuration has now: "
+                f"{listed}; put back the first, or start a new run in another directory"
+            )
 
     @property
     def settings(self) -> Settings:

@@ -19,6 +19,7 @@ from arsg_optax.demos.training.sources import (
     ImageSource,
     Sources,
     TextSource,
+    as_they_are,
     evaluation_images,
     evaluation_text,
     evaluation_windows,
@@ -35,7 +36,7 @@ def _inputs(data: Dataset) -> Callable[[jax.Array], jax.Array]:
     """From stored images to the network's inputs."""
     shift, factor = data.scaling
     if data.scaling == Scaling():
-        return lambda images: images
+        return as_they_are
     return lambda images: (images.astype(jnp.float32) - shift) * factor
 
 

@@ -56,7 +56,7 @@ class Session:
     ):
         self._config, self._material = config, material
         self._directory, self._callbacks, self._scratch = directory, callbacks, scratch
-        task, resolved = material.task, config.resolved()
+        task, resolved = config.chosen_task(), config.resolved()
         self._trainer = task.trainer(
             material.setup, optimizer, resolved.settings, seed=config.seed
         )
@@ -85,9 +85,11 @@ class Session:
         for message in found.skipped:
             self._tell("note", f"{message}; falling back to the one before")
         trainer, record = self._trainer, self._record
+        before = self._record_before(found.epochs)
+        record.config.check_goes_on(before.config)
         trainer.state, trainer.epoch, trainer.step = found[:3]
         record.seconds = found.seconds
-        record.epochs = self._epochs_before(found.epochs)
+        record.epochs = before.epochs[: found.epochs]
         self._evaluated = record.epochs[-1].step if record.epochs else 0
         self._tell(
             "note",
@@ -95,16 +97,16 @@ class Session:
             f"(epoch {trainer.epoch}, step {trainer.step})",
         )
 
-    def _epochs_before(self, count: int) -> tuple[Epoch, ...]:
+    def _record_before(self, epochs: int) -> RunRecord:
         path = self._made_directory() / RECORD
         try:
-            before = read(path).epochs[:count] if count else ()
+            before = read(path)
         except UsageError as error:
             raise DamagedError(f"{error}") from error
-        if len(before) < count:
+        if len(before.epochs) < epochs:
             raise DamagedError(
-                f"{path} holds {len(before)} epochs and the checkpoint has done "
-                f"{count}; start the run anew in another directory"
+                f"{path} holds {len(before.epochs)} epochs and the checkpoint has done "
+                f"{epochs}; start the run anew in another directory"
             )
         return before
 

@@ -99,10 +99,12 @@ class Settings:
     Attributes:
         learning_rate: step size, in the sense of the optimizer's own function.
         options: its other keyword arguments; what is not named keeps its default.
+        schedule: of the step size, by a name that `--schedule` takes.
     """
 
     learning_rate: float
     options: Mapping[str, Option] = field(default_factory=dict)
+    schedule: str = "task"
 
     def described(self) -> str:
         """The options, readable."""

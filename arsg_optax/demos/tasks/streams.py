@@ -13,7 +13,12 @@ from arsg_optax.demos.imagenet import (
 )
 from arsg_optax.demos.tasks.task import DTYPES, Setup, Task
 from arsg_optax.demos.training.problems import ClassificationProblem
-from arsg_optax.demos.training.sources import EvaluationSet, Sources, StreamSource
+from arsg_optax.demos.training.sources import (
+    EvaluationSet,
+    Sources,
+    StreamSource,
+    as_they_are,
+)
 
 
 class _Again:
@@ -65,7 +70,7 @@ class StreamedImages(NamedTuple):
             batch_size = min(task.batch_size, len(split.files))
             options = {"batch_size": batch_size, "limit": limit, **numbers}
             make = partial(evaluation_batches, split, **options)
-            return EvaluationSet(_Again(make), lambda images: images)
+            return EvaluationSet(_Again(make), as_they_are)
 
         def make_model(rngs: Any) -> Any:
             classes = len(data.train.classes)

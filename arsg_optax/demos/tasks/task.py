@@ -68,7 +68,8 @@ class Task:
         l2: coefficient of L2 decay, which is added to the gradient.
         decayed: of parameters, the mask of an optimizer's own `weight_decay`; None for
             all.
-        searched: names of those whose step size :mod:`scripts.search` chose.
+        searched: names of those whose step size `arsg compare --sweep` chose.
+        compared: names that `arsg compare` takes where none is named, all if empty.
         protocol_epochs: epochs in which the settings' times count, 0 for `epochs`.
         bits: whether losses are shown in bits, as those of bytes are, or in nats.
     """
@@ -88,6 +89,7 @@ class Task:
     l2: float = 0.0
     decayed: Callable[[Any], Any] | None = None
     searched: tuple[str, ...] = ()
+    compared: tuple[str, ...] = ()
     protocol_epochs: int = 0
     bits: bool = False
 

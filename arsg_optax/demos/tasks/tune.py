@@ -5,8 +5,6 @@ is trained as the demos' trainer would train it, from the same initial values on
 same batches with the same crops and dropout, so the curves are those of `arsg train`.
 """
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -172,22 +170,6 @@ def probe_task(
         )
     except ValueError as error:
         raise UsageError(f"{task.name} cannot be probed: {error}") from error
-
-
-def table_text(found: LearningRateSearch) -> str:
-    """CSV of a search: step size, final loss, spread, whether it diverged, the best."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("learning_rate", "final_loss", "spread", "diverged", "best"))
-    for i in found.learning_rates.argsort(kind="stable"):
-        rate = found.learning_rates[i]
-        numbers = (rate, found.final_losses[i], found.spread[i])
-        answers = (found.diverged[i], rate == found.learning_rate)
-        writer.writerow(
-            [f"{number:.9g}" for number in numbers]
-            + ["yes" if answer else "no" for answer in answers]
-        )
-    return text.getvalue()
 
 
 def _batch(

@@ -1,7 +1,7 @@
 """Scores at the gradient point and at the optimizer's own evaluation point."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -78,14 +78,16 @@ def set_scores(
     return Scores(sums.loss / sums.count, sums.right / sums.count)
 
 
-def prepared_totals(problem: Problem, held_set: EvaluationSet) -> Total:
-    """:meth:`Problem.totals` of a set's stored batches."""
+# Optimizers that are compared on one problem share what is compiled.
+@lru_cache(maxsize=2)
+def _totals(problem: Problem, prepare: Callable[[jax.Array], jax.Array]) -> Total:
+    """:meth:`Problem.totals` of stored batches, jitted."""
 
     def total(params: Params, model_state: ModelState, batch: Batch):
         inputs, *rest = batch
-        return problem.totals(params, model_state, (held_set.prepare(inputs), *rest))
+        return problem.totals(params, model_state, (prepare(inputs), *rest))
 
-    return total
+    return jax.jit(total)
 
 
 class Evaluator:
@@ -110,7 +112,7 @@ class Evaluator:
     ):
         self._problem = problem
         self._sets = (train_set, test_set)
-        self._totals = [jax.jit(prepared_totals(problem, s)) for s in self._sets]
+        self._totals = [_totals(problem, each.prepare) for each in self._sets]
         self._statistics_batches = statistics_batches
         self._y = points.gradient_point
         self._x = None if points.own_point is None else jax.jit(points.own_point)
@@ -133,6 +135,12 @@ class Evaluator:
         params, model_state = self.own_point(state, stop)
         train_x, test_x = self._at(params, model_state, stop)
         return PointScores(train_y, train_x, test_y, test_x)
+
+    def test_loss(self, state: TrainState) -> jax.Array:
+        """The test loss at x, on the device."""
+        point, total, held_set = self.own_point(state), self._totals[1], self._sets[1]
+        start = self._problem.start_evaluation
+        return set_scores(total, start, *point, held_set.batches).loss
 
     def own_point(
         self, state: TrainState, stop: object = False

@@ -31,6 +31,11 @@ def step_key(seed: Any, epoch: Any, step: Any) -> jax.Array:
     return jax.random.fold_in(shuffle_key(seed, from_above), step)
 
 
+def as_they_are(inputs: jax.Array) -> jax.Array:
+    """Stored inputs that a network takes as they are."""
+    return inputs
+
+
 class EvaluationSet(NamedTuple):
     """A set in batches of one size.
 
@@ -214,7 +219,7 @@ def evaluation_text(tokens: np.ndarray, batch_size: int, length: int) -> Evaluat
         window = jnp.asarray(rows[:, start : start + length + 1])
         inputs, labels = window[:, :-1], window[:, 1:]
         batches.append((inputs, labels, jnp.ones(labels.shape, jnp.float32)))
-    return EvaluationSet(tuple(batches), lambda tokens: tokens)
+    return EvaluationSet(tuple(batches), as_they_are)
 
 
 def evaluation_windows(
@@ -239,7 +244,7 @@ def evaluation_windows(
         rows = jnp.asarray(windows[first::count])
         weights = jnp.ones((batch_size, length), jnp.float32)
         batches.append((rows[:, :-1], rows[:, 1:], weights))
-    return EvaluationSet(tuple(batches), lambda tokens: tokens)
+    return EvaluationSet(tuple(batches), as_they_are)
 
 
 class Sources(NamedTuple):

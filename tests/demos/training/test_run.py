@@ -20,7 +20,7 @@ from arsg_optax.demos.tasks.run import evaluate, resume, run
 from arsg_optax.demos.tasks.settings import Clock
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 from tests.demos.quiet import quiet_checkpoints
-from tests.demos.training.runs import Recorder, assert_same, train
+from tests.demos.training.runs import Recorder, assert_same, interrupted, train
 
 pytestmark = quiet_checkpoints
 
@@ -171,6 +171,26 @@ def test_a_directory_with_a_run_is_not_overwritten(tmp_path: Path):
 def test_resume_needs_a_run(tmp_path: Path):
     with pytest.raises(UsageError, match=r"resume must name .* with config\.json"):
         resume(tmp_path)
+
+
+def test_what_was_begun_with_other_options_does_not_go_on(tmp_path: Path):
+    whole = train("tiny", out=tmp_path / "whole", seed=1)
+    cut = interrupted(tmp_path / "cut", 7, seed=1)
+    assert cut.outcome == Outcome.INTERRUPTED
+    path = tmp_path / "cut" / "config.json"
+    kept = path.read_text()
+    for name, value, message in (
+        ("seed", 2, "seed 1 and now 2"),
+        ("dtype", "bfloat16", "dtype float32 and now bfloat16"),
+        ("learning_rate", 0.5, "learning_rate 0.002 and now 0.5"),
+        ("epochs", 2, "epochs 3 and now 2"),
+    ):
+        path.write_text(json.dumps({**json.loads(kept), name: value}))
+        with pytest.raises(UsageError, match=f"{message}; put back the first"):
+            resume(tmp_path / "cut")
+    # What changes no number may be changed.
+    path.write_text(json.dumps({**json.loads(kept), "keep": 1}))
+    assert_same(resume(tmp_path / "cut"), whole)
 
 
 def test_bfloat16_computes_in_it_and_stores_float32(tmp_path: Path):

@@ -23,8 +23,8 @@ from arsg_optax.demos.tasks.kinds import Bytes
 from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord, read
 from arsg_optax.demos.tasks.run import resume
+from arsg_optax.demos.tasks.sweep import chosen, sweep
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
-from scripts.search import make_scores
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import assert_same, interrupted, train
 
@@ -57,16 +57,18 @@ def test_parameters_of_the_language_presets(preset, width, hidden, depth):
 
 def test_the_protocol():
     task = PYTHON.varied("tiny")
-    assert (task.batch_size, task.kind.length) == (16, 64)
-    assert task.epochs * task.kind.steps == 1500
-    rate = task.schedule.of(1.0, task.clock(300))
-    steps = (0, 37, 74, 750, 1499)
-    # 75 steps of growth, times half a cosine.
-    cosine = [(1 + np.cos(np.pi * step / 1500)) / 2 for step in steps]
-    growth = np.minimum(1, (np.array(steps) + 1) / 75)
+    assert (task.batch_size, task.kind.length) == (8, 64)
+    assert task.epochs * task.kind.steps == 600
+    rate = task.schedule.of(1.0, task.clock(75))
+    steps = (0, 14, 29, 300, 599)
+    # 30 steps of growth, times half a cosine.
+    cosine = [(1 + np.cos(np.pi * step / 600)) / 2 for step in steps]
+    growth = np.minimum(1, (np.array(steps) + 1) / 30)
     np.testing.assert_allclose([rate(s) for s in steps], growth * cosine, atol=1e-6)
     assert task.clip == VISION.clip == 1.0
     assert VISION.schedule == task.schedule
+    # What the records hold was trained without a preset.
+    assert (PYTHON.batch_size, PYTHON.epochs * PYTHON.kind.steps) == (16, 1500)
     medium = PYTHON.varied("medium")
     seen = medium.batch_size * medium.kind.length * medium.kind.steps * medium.epochs
     assert round(seen / 1e6) == 60
@@ -185,7 +187,8 @@ def test_a_part_of_the_training_text_is_held_out():
     assert text.train.tobytes() + text.validation.tobytes() == whole
     assert text.validation.size == round(len(whole) / 5)
     # The search of step sizes takes it.
-    (_, (small, _)), (_, (large, _)) = make_scores(
-        material.task, "adamw", material.data, 1
-    )([1e-5, 0.03]).items()
-    assert large < 5.5 < small
+    optimizer, settings = OPTIMIZERS["orsg"], PYTHON.settings["orsg"]
+    rows = sweep(material.task, material.setup, optimizer, settings)
+    (rate,) = chosen(rows).values()
+    assert rows[0].learning_rate < rate
+    assert min(row.loss for row in rows) < 4 < rows[0].loss
