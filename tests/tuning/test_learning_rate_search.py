@@ -67,6 +67,29 @@ def test_curves_are_those_of_trainings_one_by_one(name, engine, relaxed_promotio
     assert not found.diverged.any()
 
 
+@pytest.mark.parametrize(
+    ("engine", "seeds"), [("vmapped", 1), ("vmapped", 2), ("unrolled", 2)]
+)
+def test_a_score_takes_the_place_of_the_last_losses(engine: str, seeds: int):
+    distances = []
+
+    def score(params, opt_state, aux):
+        assert aux is None
+        iterate = arsg_optax.eval_params(opt_state, params)["w"]
+        distances.append(float(jnp.linalg.norm(iterate - start()["w"] - 0.05)))
+        return math.nan if distances[-1] > 10 else distances[-1]
+
+    found = _search(rates=[*RATES, 30.0], engine=engine, seeds=seeds, score=score)
+    of_seeds = np.reshape(distances, (5, seeds))[:4]
+    means = of_seeds.mean(1)
+    assert found.diverged.tolist() == [False] * 4 + [True]
+    np.testing.assert_allclose(found.final_losses, [*means, math.inf])
+    np.testing.assert_allclose(found.spread, [*of_seeds.std(1), math.inf], atol=1e-9)
+    assert found.learning_rate == RATES[int(means.argmin())]
+    # Not what the training loss would choose.
+    assert found.learning_rate != _search(engine=engine, seeds=seeds).learning_rate
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_candidate_that_diverges_is_frozen_reported_and_not_chosen(engine):
     # 1e30 gives a finite loss in the first step, inf in the second.
