@@ -1,8 +1,15 @@
-"""Files that are replaced as a whole or not at all."""
+"""Files that are replaced as a whole or not at all, and directories with one user."""
 
+import contextlib
 import os
+import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from arsg_optax.demos.errors import UsageError
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
@@ -18,3 +25,30 @@ def write_atomically(path: Path, content: bytes) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+@contextlib.contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keeps other processes out of a directory until the block, or the process, ends.
+
+    Raises:
+        UsageError: if another process holds it; it says which; or if nothing can be
+            written there.
+    """
+    holder, lock = directory / ".holder", FileLock(directory / ".lock")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    except Timeout:
+        name = holder.read_text() if holder.exists() else "another process"
+        raise UsageError(
+            f"{directory} is in use by {name}: wait until it ends, or stop it"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be written to: {error}") from error
+    try:
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()

@@ -1,9 +1,9 @@
 """Data sets of the Hugging Face Hub, decoded once and kept as arrays."""
 
+import contextlib
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arsg_optax.demos.errors import DataError
+from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.parquet import read_split
 
 DATA_DIR_VARIABLE = "ARSG_DATA_DIR"
@@ -222,22 +223,10 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _write_cache(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a sibling and renames it, so that no reader meets half a file."""
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)
+    content = packed.getvalue()
     # A read-only home costs the seconds of decoding each time, nothing else.
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_digest(packed.getbuffer()))
-            file.write(packed.getbuffer())
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        write_atomically(path, _digest(content) + content)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.files import held
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.configuration import RunConfig, read_config
 from arsg_optax.demos.tasks.material import Material, load
@@ -46,9 +47,11 @@ def run(
             "another, or continue that one with resume"
         )
     session = _session(config, callbacks, directory, data_dir, material, optimizer)
-    if directory is not None:
+    if directory is None:
+        return session.run()
+    with held(directory):
         session.keep()
-    return session.run()
+        return session.run()
 
 
 def resume(
@@ -84,10 +87,11 @@ def resume(
             )
         config = replace(config, epochs=config.chosen_task().epochs + extend)
     session = _session(config, callbacks, directory, data_dir, material, None)
-    session.restore()
-    if extend:
-        session.keep()
-    return session.run()
+    with held(directory):
+        session.restore()
+        if extend:
+            session.keep()
+        return session.run()
 
 
 def evaluate(

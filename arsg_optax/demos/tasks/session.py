@@ -119,7 +119,23 @@ class Session:
         return make_epoch(trainer.total_steps, trainer.mean_loss(), scores)
 
     def run(self) -> RunRecord:
-        """Trains until the end, divergence or a signal."""
+        """Trains until the end, divergence or a signal.
+
+        Raises:
+            CheckpointError: if a checkpoint could not be written, or if the directory
+                was deleted.
+        """
+        try:
+            record = self._run()
+        except CheckpointError:
+            if self._is_gone():
+                self._rescue()
+            raise
+        if self._is_gone():
+            self._rescue()
+        return record
+
+    def _run(self) -> RunRecord:
         trainer, record = self._trainer, self._record
         try:
             with StopRequest() as stop:
@@ -139,6 +155,25 @@ class Session:
                 self._checkpoints.close()
         self._tell("finished", record)
         return record
+
+    def _is_gone(self) -> bool:
+        """Whether somebody deleted the directory."""
+        directory = self._directory
+        return not (directory is None or self._scratch or (directory / CONFIG).exists())
+
+    def _rescue(self) -> None:
+        """Writes anew what is known."""
+        self._checkpoints = None
+        self.keep()
+        self._save()
+        self._opened().wait()
+        self._opened().close()
+        raise CheckpointError(
+            f"{self._directory} was deleted while the run went on, with its metrics "
+            "and earlier checkpoints. Its configuration, record and last state, after "
+            f"step {self._trainer.total_steps}, are there again: arsg train --resume "
+            f"{self._directory}"
+        )
 
     def _loop(self, stop: StopRequest) -> Outcome:
         trainer = self._trainer

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from arsg_optax.demos.errors import CheckpointError
+from arsg_optax.demos.errors import CheckpointError, UsageError
+from arsg_optax.demos.tasks.callbacks import Log
 from arsg_optax.demos.tasks.records import Outcome, read
 from arsg_optax.demos.tasks.run import resume
 from tests.demos.quiet import quiet_checkpoints
@@ -97,6 +98,42 @@ import sys
 from arsg_optax.demos.cli import main
 sys.exit(main(sys.argv[1:]))
 """
+
+
+@pytest.mark.parametrize("at", [3, 18])
+def test_a_deleted_directory_is_reported_and_its_last_state_kept(at, tmp_path: Path):
+    """In an epoch, where the log finds out, and after the last step."""
+    out = tmp_path / "run"
+    delete = Recorder(at, lambda: shutil.rmtree(out))
+    with pytest.raises(CheckpointError, match=f"{out} was deleted .* --resume {out}"):
+        train(out=out, callbacks=(delete, Log(out)) if at < 18 else (delete,))
+    assert_same(resume(out), train(out=tmp_path / "whole"))
+
+
+def test_one_process_at_a_time(tmp_path: Path):
+    out, found = tmp_path / "run", []
+
+    def second() -> None:
+        with pytest.raises(UsageError) as refused:
+            resume(out)
+        found.append(str(refused.value))
+
+    train(out=out, callbacks=(Recorder(3, second),))
+    (message,) = found
+    assert f"{out} is in use by process {os.getpid()} on" in message
+    assert not (out / ".holder").exists()
+    resume(out)
+
+
+def test_a_run_that_cannot_be_written_to(tmp_path: Path, monkeypatch):
+    train(out=tmp_path / "run", epochs=1)
+
+    def refuse(self, timeout):
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(UsageError, match="cannot be written to: read-only"):
+        resume(tmp_path / "run")
 
 
 @pytest.mark.slow
