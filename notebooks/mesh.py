@@ -27,7 +27,7 @@
 import sys
 
 if "google.colab" in sys.modules:
-    # %pip install -q "arsg_optax[demos] @ git+https://github.com/arsg-optax/arsg_optax"
+    # %pip install -q "arsg_optax @ git+https://github.com/arsg-optax/arsg_optax"
     pass
 
 # %%

@@ -82,6 +82,7 @@ def test_header_holds_the_repository_of_today(name):
     write_header(notebook, name)
     assert [cell.source for cell in notebook.cells] == before
     assert before[0].count(repository().removeprefix("https://github.com/")) == 1
+    assert (notebook.metadata.get("accelerator") == "TPU") == (name == "mesh")
     assert (FOLDER / "images" / "open-in-colab.svg").exists()
 
 
@@ -93,7 +94,9 @@ def test_a_header_is_written_once_and_keeps_the_text():
         write_header(notebook, "name")
         assert len(notebook.cells) == 3
     assert notebook.cells[0].source == f"# Title\n\n{badge('name')}\n\nText.\n\nMore."
-    assert notebook.cells[1].source == installation()
+    assert notebook.cells[1].source == installation("")
+    assert '"arsg_optax @ git' in installation("import arsg_optax")
+    assert '"arsg_optax[demos] @ git' in installation("import arsg_optax.demos.cli")
     untitled = nbformat.v4.new_notebook(cells=[own])
     with pytest.raises(ValueError, match="first cell must be the title"):
         write_header(untitled, "name")

@@ -1,5 +1,7 @@
 """README's Python blocks run as they stand, and its pictures exist."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,27 @@ def test_block_runs(block):
 @pytest.mark.parametrize("target", local_links(TEXT))
 def test_local_links_lead_somewhere(target):
     assert (ROOT / target).exists()
+
+
+def test_links_of_the_built_package_are_absolute():
+    held = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    urls = held["project"]["urls"]
+    base, built = urls["Repository"], TEXT
+    assert all(url.startswith(base) for url in urls.values())
+    hook = held["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    for each in hook["substitutions"]:
+        built = re.sub(each["pattern"], each["replacement"], built)
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", built)
+    others = re.findall(r"(?<!!)\[[^\]!]*\]\(([^)\s]+)\)", built)
+    assert pictures and others
+    targets = [f"{base}/raw/main/{path}" for path in local_links(TEXT)]
+    assert all(link.startswith("https://") for link in pictures)
+    assert all(link.startswith(("https://", "#")) for link in others)
+    ours = [link for link in (*pictures, *others) if link.startswith(f"{base}/")]
+    found = {re.sub(r"/(raw|blob)/main/", "/raw/main/", link) for link in ours}
+    assert {target.split("#")[0] for target in targets} <= {
+        link.split("#")[0] for link in found
+    }
 
 
 @pytest.mark.parametrize("name", ["crossings.md", "index.md", "tuning.md"])
