@@ -5,24 +5,32 @@ from html import escape
 from itertools import zip_longest
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
-       max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; --text: #1b1b1b; --ground: #fff; --line: #444;
+        --thin: #ccc; --ours: #a33f00; --code: #f3f3f3; --note: #555; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e4e4e4; --ground: #16181b; --line: #aaa; --thin: #3c4046;
+          --ours: #ff9a57; --code: #26292e; --note: #a4a8ae; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text);
+       background: var(--ground); max-width: 1100px;
+       margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9rem; }
 th, td { padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap;
          font-variant-numeric: tabular-nums; }
-th { border-bottom: 2px solid #444; vertical-align: bottom; white-space: normal; }
+th { border-bottom: 2px solid var(--line); vertical-align: bottom;
+     white-space: normal; }
 td.text, th.text { text-align: left; }
-tr.first td { border-top: 1px solid #ccc; }
-tr.ours td:first-child { color: #a33f00; font-weight: 600; }
+tr.first td { border-top: 1px solid var(--thin); }
+tr.ours td:first-child { color: var(--ours); font-weight: 600; }
 .sentences td, .dense td { white-space: normal; vertical-align: top; }
 .dense table { font-size: 0.76rem; line-height: 1.35; }
 .dense th, .dense td { padding: 0.25rem 0.4rem; }
 .wide, img { margin: 0.6rem 0; }
-img { max-width: 100%; height: auto; }
-code { background: #f3f3f3; padding: 0.1rem 0.3rem; overflow-wrap: anywhere; }
-.note { color: #555; font-size: 0.9rem; }
+img { max-width: 100%; height: auto; background: #fff; }
+@media (max-width: 700px) { .wide img { max-width: none; width: 1000px; } }
+code { background: var(--code); padding: 0.1rem 0.3rem; overflow-wrap: anywhere; }
+.note { color: var(--note); font-size: 0.9rem; }
 """
 
 

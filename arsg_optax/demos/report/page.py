@@ -70,7 +70,9 @@ of examples for every optimizer.</p>
 <p class="note">{escape(note)}</p>
 {_EXPLANATION.format(unit=unit_of(records[0]).name)}
 <h2>Curves</h2>
+<div class="wide">
 {_image(curves, "Losses and test accuracy of each optimizer against steps")}
+</div>
 {"" if step_sizes is None else _step_sizes(*step_sizes)}
 <h2>Settings</h2>
 <div class="wide">{_settings_table(records)}</div>
