@@ -37,6 +37,7 @@ class Entrant(NamedTuple):
         task: what is trained, None for the experiment's.
         own_decay: whether the task's L2 decay is left out, for a method whose authors
             decay the parameters otherwise.
+        shortened: whether it is run at the shorter lengths of a size, too.
     """
 
     label: str
@@ -48,6 +49,7 @@ class Entrant(NamedTuple):
     first_rank: bool = True
     task: str | None = None
     own_decay: bool = False
+    shortened: bool = False
 
 
 class Size(NamedTuple):
@@ -61,6 +63,8 @@ class Size(NamedTuple):
         epochs: of each run, None for the protocol's.
         examples: of training, None for all.
         batch_size: None for the protocol's.
+        shares: shorter lengths, as shares of the whole one, each with its own complete
+            schedule.
     """
 
     runs: str
@@ -70,6 +74,7 @@ class Size(NamedTuple):
     epochs: int | None = None
     examples: int | None = None
     batch_size: int | None = None
+    shares: tuple[float, ...] = ()
 
 
 class Experiment(NamedTuple):
@@ -85,6 +90,8 @@ class Experiment(NamedTuple):
         test_panel: title of its panel of validation scores.
         at_x: whether settings are chosen by the training loss where each method is
             evaluated; the papers' plots are of minibatch losses.
+        preset: of the task, where it changes the network or the length.
+        epochs: of each run, None for the task's.
     """
 
     name: str
@@ -95,6 +102,8 @@ class Experiment(NamedTuple):
     loss_panel: str
     test_panel: str
     at_x: bool = False
+    preset: str = NO_PRESET
+    epochs: int | None = None
 
     def size(self, name: str) -> Size:
         """The size of that name.
@@ -117,17 +126,22 @@ class Experiment(NamedTuple):
         return {each.label: each for each in self.entrants}[label]
 
     def trial(
-        self, entrant: Entrant, settings: Settings, size: Size, seed: int
+        self,
+        entrant: Entrant,
+        settings: Settings,
+        size: Size,
+        seed: int,
+        share: float = 1.0,
     ) -> RunConfig:
-        """One run of one method, to be reported."""
+        """One run of one method, to be reported, at a share of the length."""
         name = entrant.task or self.task
-        task = find_task(name)
+        task = find_task(name).varied(self.preset)
         return RunConfig(
             task=name,
             optimizer=entrant.optimizer,
-            preset=NO_PRESET,
+            preset=self.preset,
             learning_rate=settings.learning_rate,
-            epochs=size.epochs or task.epochs,
+            epochs=round(share * (size.epochs or self.epochs or task.epochs)),
             batch_size=size.batch_size or task.batch_size,
             options=settings.options,
             seed=seed,
@@ -142,8 +156,23 @@ class Experiment(NamedTuple):
         trials = [self.trial(entrant, each, size, 0) for each in settings]
         return [each.holding_out() for each in trials] if entrant.held_out else trials
 
-    def repeated(
+    def shorter(
         self, entrant: Entrant, settings: Settings, kind: str, size: Size
+    ) -> dict[float, list[RunConfig]]:
+        """All seeds of one setting at the shorter lengths, by their shares."""
+        shares = size.shares if entrant.shortened else ()
+        return {
+            share: self.repeated(entrant, settings, kind, size, share)
+            for share in shares
+        }
+
+    def repeated(
+        self,
+        entrant: Entrant,
+        settings: Settings,
+        kind: str,
+        size: Size,
+        share: float = 1.0,
     ) -> list[RunConfig]:
         """All seeds of one setting, to be reported.
 
@@ -152,4 +181,4 @@ class Experiment(NamedTuple):
         count = size.seeds if entrant.first_rank else size.other_seeds
         first = 1 if kind in SEARCHED else 0
         seeds = range(first, first + count)
-        return [self.trial(entrant, settings, size, seed) for seed in seeds]
+        return [self.trial(entrant, settings, size, seed, share) for seed in seeds]

@@ -15,7 +15,9 @@ from scripts.reproduction.findings.judges import (
     iterate_wins,
     lowest_loss,
     lowest_perplexity,
+    lowest_validation_loss,
     more_accurate,
+    needs_fewer_steps,
 )
 from scripts.reproduction.findings.results import (
     Result,
@@ -123,6 +125,26 @@ _NAMSG_LOWEST = Claim(
     "NAMSG has the lowest training loss",
     _NAMSG,
     lowest_loss("NAMSG", _NAMSG_OTHERS),
+)
+
+# Of docs/evidence.md, written before the runs.
+_BASELINES = ("AdamW", "NAdamW", "Schedule-free AdamW", "Muon")
+_EVIDENCE = (
+    Claim(
+        "ORSG ends with the lowest validation loss",
+        OWN,
+        lowest_validation_loss("ORSG", (*_BASELINES, "ARSGW")),
+    ),
+    Claim(
+        "ORSG needs at most 0.88 of Muon's steps to Muon's final validation loss",
+        OWN,
+        needs_fewer_steps("ORSG", "Muon", 0.88),
+    ),
+    Claim(
+        "ARSGW ends with a lower validation loss than AdamW and NAdamW",
+        OWN,
+        lowest_validation_loss("ARSGW", ("AdamW", "NAdamW")),
+    ),
 )
 
 CLAIMS: Mapping[str, tuple[Claim, ...]] = {
@@ -257,6 +279,8 @@ CLAIMS: Mapping[str, tuple[Claim, ...]] = {
             lowest_perplexity("AdaRem", ("SGDM", "Adam")),
         ),
     ),
+    "today-python-tiny": _EVIDENCE,
+    "today-wikitext2-tiny": _EVIDENCE,
     "python-transformer": (
         Claim(
             "ORSG has the lowest training loss",

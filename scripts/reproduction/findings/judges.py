@@ -18,9 +18,11 @@ from scripts.reproduction.findings.results import (
     best_perplexity,
     difference,
     final_loss,
+    final_test_loss_x,
     passage,
+    share_of_steps,
 )
-from scripts.reproduction.findings.statistics import Estimate, paired
+from scripts.reproduction.findings.statistics import Estimate, estimate, paired
 
 REPRODUCED, PARTLY, NOT, NOT_RUN = VERDICTS = (
     "reproduced",
@@ -174,6 +176,36 @@ def _smallest(
         return Verdict(verdict, _listed(what, label, found))
 
     return Judge((label,), tuple(others), judged)
+
+
+def lowest_validation_loss(label: str, others: Sequence[str]) -> Judge:
+    """A judge of the lowest validation loss after the last step, at the own points."""
+    return _smallest("final validation loss", final_test_loss_x, label, others)
+
+
+def needs_fewer_steps(label: str, than: str, share: float) -> Judge:
+    """A judge of the steps to another's final validation loss.
+
+    Args:
+        label: of the method.
+        than: the other.
+        share: of the other's steps, at most.
+    """
+
+    def judged(results: Results) -> Verdict:
+        shares = share_of_steps(results[label], results[than])
+        if not shares:
+            raise NoPairError(f"{label} and {than} share no seed")
+        needed = estimate(shares)
+        verdict = all_below([estimate([each - share for each in shares])])
+        told = f"{label} needs {needed.mean:.3f}"
+        if not math.isnan(needed.low):
+            told += f" ({needed.low:.3f} to {needed.high:.3f})"
+        return Verdict(
+            verdict, f"{told} of {than}'s steps to its final validation loss"
+        )
+
+    return Judge((label,), (than,), judged)
 
 
 def iterate_wins(labels: Sequence[str], what: str, at_x: Number, at_y: Number) -> Judge:

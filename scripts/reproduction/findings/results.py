@@ -1,9 +1,10 @@
 """What the records say of an experiment: each method with each kind of setting."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from arsg_optax.demos.report.summary import first_crossing
 from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from scripts.reproduction.experiments.entrants import Experiment, Size
@@ -32,6 +33,7 @@ class Result(NamedTuple):
         edge: whether its step is the smallest or largest of the candidates.
         runs: how many it has, recorded or not.
         records: those that are, by seed.
+        shorter: records of shorter runs, by their share of the length and by seed.
     """
 
     label: str
@@ -40,6 +42,7 @@ class Result(NamedTuple):
     edge: bool
     runs: int
     records: Mapping[int, RunRecord]
+    shorter: Mapping[float, Mapping[int, RunRecord]] = {}
 
     @property
     def ours(self) -> bool:
@@ -136,11 +139,50 @@ def find_results(experiment: Experiment, size: Size, store: Store) -> list[Resul
             trials = reported_trials(experiment, entrant, kind, size, store)
             records = reported(filter(None, map(store.find, trials)))
             if records:
-                by_seed = {record.config.seed: record for record in records}
-                edge = is_at_edge(entrant, kind, trials[0].settings)
+                settings = trials[0].settings
+                shorter = experiment.shorter(entrant, settings, kind, size)
                 found.append(
-                    Result(entrant.label, kind, trials[0], edge, len(trials), by_seed)
+                    Result(
+                        entrant.label,
+                        kind,
+                        trials[0],
+                        is_at_edge(entrant, kind, settings),
+                        len(trials),
+                        _by_seed(records),
+                        {
+                            share: _by_seed(filter(None, map(store.find, runs)))
+                            for share, runs in shorter.items()
+                        },
+                    )
                 )
+    return found
+
+
+def _by_seed(records: Iterable[RunRecord]) -> dict[int, RunRecord]:
+    return {record.config.seed: record for record in records}
+
+
+def share_of_steps(ours: Result, theirs: Result) -> list[float]:
+    """The share of the other's steps that a method needs for its final loss.
+
+    The loss is the final validation loss at each method's own point. Each length is a
+    run with its own complete schedule; between two lengths the loss is taken as linear.
+
+    Returns:
+        One for each seed that both have at the whole length; the smallest share tried
+        where that is enough, inf where the whole length is not.
+    """
+    found = []
+    for seed in (s for s in ours.finished if s in theirs.finished):
+        runs = {1.0: ours.finished[seed]}
+        runs |= {
+            s: by_seed[seed] for s, by_seed in ours.shorter.items() if seed in by_seed
+        }
+        shares = sorted(runs)
+        losses = [final_test_loss_x(runs[share].epochs) for share in shares]
+        target = final_test_loss_x(theirs.finished[seed].epochs)
+        needed = first_crossing(shares, losses, target)
+        found.append(math.inf if needed is None else needed)
     return found
 
 

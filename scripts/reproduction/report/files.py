@@ -17,6 +17,7 @@ from scripts.reproduction.report.parts import (
 from scripts.reproduction.report.tables import (
     Table,
     comma_separated,
+    evidence_table,
     markdown,
 )
 
@@ -45,7 +46,8 @@ def contents(
 
     `table` and `reach-table` (settings of the paper and of its grids), `today` and
     `reach-today` (today's methods, equal budgets) as Markdown and CSV; a picture for
-    each kind of setting as PNG and SVG; `verdicts.md`; `about.json` (command,
+    each kind of setting as PNG and SVG; `evidence`, where shorter runs belong to the
+    size; `verdicts.md`; `about.json` (command,
     configuration, versions, hours).
 
     Args:
@@ -56,6 +58,8 @@ def contents(
     found: dict[str, bytes] = {}
     for name, (main, reach) in tables(overview).items():
         found |= _table(name, main) | _table(f"reach-{name}", reach)
+    if overview.size.shares:
+        found |= _table("evidence", evidence_table(overview.results))
     for kind in overview.kinds if pictures else ():
         title = figure_title(overview, kind)
         images = draw_results(overview.experiment, drawn(overview, kind), title)
@@ -74,7 +78,7 @@ def _table(name: str, table: Table) -> dict[str, bytes]:
 
 def _about(overview: Overview, command: str) -> str:
     experiment, size = overview.experiment, overview.size
-    task = find_task(experiment.task)
+    task = find_task(experiment.task).varied(experiment.preset)
     about = {
         "command": command,
         "experiment": experiment.name,
@@ -82,7 +86,7 @@ def _about(overview: Overview, command: str) -> str:
         "size": overview.name,
         "runs of the protocol": size.runs,
         "task": task.summary,
-        "epochs": size.epochs or task.epochs,
+        "epochs": size.epochs or experiment.epochs or task.epochs,
         "batch size": size.batch_size or task.batch_size,
         "training examples": size.examples or "all",
         "schedule": str(task.schedule),

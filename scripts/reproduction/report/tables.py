@@ -22,8 +22,10 @@ from scripts.reproduction.findings.results import (
     best_loss_y,
     difference,
     final_loss,
+    final_test_loss_x,
     final_whole_loss,
     passage,
+    share_of_steps,
 )
 from scripts.reproduction.findings.statistics import estimate
 
@@ -33,6 +35,46 @@ REFERENCE = "Adam"
 TABLES = {"table": (PUBLISHED, GRID, ASSUMED), "today": (RECOMMENDED, BUDGET)}
 
 Table = list[tuple[str, ...]]
+
+
+def evidence_table(results: Sequence[Result]) -> Table:
+    """Final validation losses at the own points, and steps to those of two baselines.
+
+    Losses in nats and seconds are means over seeds, differences are paired by seed;
+    brackets hold 95 % intervals (Student's t).
+    """
+    by_label = {each.label: each for each in results}
+    rivals = [by_label[name] for name in ("AdamW", "Muon") if name in by_label]
+    head = ["method", "learning rate", "seeds", "validation loss"]
+    head += [f"less {each.label}'s" for each in rivals]
+    head += [f"share of {each.label}'s steps" for each in rivals]
+    rows = []
+    for each in results:
+        edge = ", at the edge" if each.edge else ""
+        cells = [each.label, f"{each.config.learning_rate:.4g}{edge}", each.seeds]
+        cells.append(_interval(each.values(final_test_loss_x), 4))
+        for rival in rivals:
+            found = difference(each, rival, final_test_loss_x)
+            cells.append("" if rival is each or found is None else found.told())
+        for rival in rivals:
+            needs = each.shorter and rival is not each
+            cells.append(_interval(share_of_steps(each, rival), 3) if needs else "")
+        seconds = [record.seconds for record in each.finished.values()]
+        cells.append(f"{sum(seconds) / len(seconds):.0f}" if seconds else "")
+        rows.append(tuple(cells))
+    return [(*head, "seconds"), *rows]
+
+
+def _interval(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return ""
+    found = estimate(values)
+    if math.isinf(found.mean):
+        return "more than 1"
+    text = f"{found.mean:.{digits}f}"
+    if math.isnan(found.low):
+        return text
+    return f"{text} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
 class Line(NamedTuple):

@@ -75,6 +75,8 @@ def make_plan(experiment: Experiment, size: Size, store: Store) -> Plan:
             # Until it is known, a chosen setting runs as long as another of its grid.
             guess = candidates[0].settings if chosen is None else chosen
             later += experiment.repeated(entrant, guess, kind, size)
+            for trials in experiment.shorter(entrant, guess, kind, size).values():
+                later += trials
     planned = {trial.key() for trial in first}
     open_later = [
         trial
@@ -112,6 +114,10 @@ def later_trials(experiment: Experiment, size: Size, store: Store) -> list[RunCo
             settings = setting_of(experiment, entrant, kind, size, store)
             if settings is not None:
                 found += experiment.repeated(entrant, settings, kind, size)
+                for trials in experiment.shorter(
+                    entrant, settings, kind, size
+                ).values():
+                    found += trials
     return _once(found)
 
 
@@ -191,6 +197,7 @@ def _seconds(trials: Sequence[RunConfig], records: Sequence[RunRecord]) -> float
             if record.outcome == "finished"
             and record.config.task == trial.task
             and record.config.examples == trial.examples
+            and record.config.kept_preset() == trial.kept_preset()
         ]
         epoch = float(np.median(epochs)) if epochs else _usual_seconds(trial)
         if epoch is None:
