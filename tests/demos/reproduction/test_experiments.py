@@ -34,6 +34,8 @@ NAMES = (
     "namsg-cifar10",
     "adarem-imagenet",
     "adarem-ptb",
+    "today-python-tiny",
+    "today-wikitext2-tiny",
     "python-transformer",
 )
 COUNTS = {
