@@ -56,7 +56,7 @@ def _exact_form() -> None:
 
 
 def _conversions() -> None:
-    """Prints a row a conversion, over the seeds of its test."""
+    """Prints a row a conversion, the largest deviation of several seeds."""
     print("| conversion | observed point | iterate | beside Optax |")
     print("|---|---|---|---|")
     jax.config.update("jax_enable_x64", True)

@@ -10,10 +10,19 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
 # An accelerator would hide the eight devices; JAX_PLATFORMS=cuda,cpu brings it back.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiling dominates, and many tests build the same program anew: one cache for the
-# workers and for the commands that tests start, which inherit this environment. Not on
-# old versions: with it, jax 0.6.0 computes wrong sums across devices of the CPU.
 _jax_version = tuple(map(int, importlib.metadata.version("jax").split(".")[:2]))
+# Compiling dominates, and XLA's older way of compiling for a CPU, without LLVM's
+# optimizations, takes a third of the time; see the fixture `optimized`. As for a user:
+# XLA_FLAGS=--xla_cpu_use_fusion_emitters=true JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest.
+# Not on old versions: XLA ends the process at a flag that it does not know.
+_EMITTERS = "--xla_cpu_use_fusion_emitters"
+if _jax_version >= (0, 10) and os.environ["JAX_PLATFORMS"] == "cpu":
+    if _EMITTERS not in os.environ["XLA_FLAGS"]:
+        os.environ["XLA_FLAGS"] += f" {_EMITTERS}=false"
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Many tests build the same program anew: one cache for the workers and for the commands
+# that tests start, which inherit this environment. Not on old versions: with it, jax
+# 0.6.0 computes wrong sums across devices of the CPU.
 if _jax_version >= (0, 10) and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="arsg-compiled-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
@@ -60,3 +69,16 @@ def x64() -> Iterator[None]:
 def relaxed_promotion() -> Iterator[None]:
     """Standard dtype promotion, for tests that run Optax's own solvers."""
     yield from _configured("jax_numpy_dtype_promotion", "standard")
+
+
+@pytest.fixture(scope="module")
+def optimized() -> Iterator[None]:
+    """LLVM's optimizations, for one file.
+
+    Without them a product and a sum may be one instruction in one loop and two in
+    another, so that a number computed in both loops is two numbers.
+    """
+    name = "jax_disable_most_optimizations"  # No attribute of jax.config.
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, os.environ.get(name.upper()) == "1")

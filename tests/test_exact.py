@@ -108,7 +108,8 @@ def _theirs(value: Any, dtype: Any) -> Callable[[int], float]:
     """What the package sees: a float32 schedule rounds its value to float32."""
     if not callable(value):
         return constant(value)
-    return lambda t: float(jnp.asarray(value(jnp.asarray(t, jnp.int32)), dtype))
+    values = np.asarray(value(jnp.arange(STEPS + 1, dtype=jnp.int32)), dtype)
+    return lambda t: float(values[t])
 
 
 def deviations(case: Case, kinds: Schedules, task, dtype, wrap=lambda make: make()):

@@ -51,7 +51,8 @@ def _scan(link, gradients, params=None):
 
     gradients = jnp.asarray(gradients)
     start = link.init(gradients[0] if params is None else params)
-    return jax.jit(lambda: jax.lax.scan(step, start, gradients)[1])()
+    # As an argument: of a constant the compiler computes a part itself, by other rounding.
+    return jax.jit(lambda values: jax.lax.scan(step, start, values)[1])(gradients)
 
 
 def _assert_same_path(one, other, noise):

@@ -102,7 +102,11 @@ def compile_update(
         return optax.apply_updates(params, updates), state
 
     jitted = jax.jit(step, donate_argnums=(0, 1))
-    compiled: Any = jitted.lower(params, state, params).compile()
+    lowered: Any = jitted.lower(params, state, params)
+    # As for a user; the other tests do without (tests/conftest.py).
+    on_cpu = devices[0].platform == "cpu"
+    options = {"xla_cpu_use_fusion_emitters": True} if on_cpu else None
+    compiled = lowered.compile(options)
     sizes = {n: math.prod(s) // len(devices) for n, s in SHAPES.items()}
     memory = compiled.memory_analysis()
     text = compiled.as_text()

@@ -17,6 +17,9 @@ from arsg_optax.transforms.resilience import resilience_factors
 from tests.problems import constant, deviation, problem, run
 from tests.reference import projection
 
+# What is left of the excess is as small as x, and x is computed in two loops.
+pytestmark = pytest.mark.usefixtures("optimized")
+
 STEPS, SIZE = 200, 5
 DTYPES: list[Any] = [jnp.float16, jnp.bfloat16, jnp.float32]
 

@@ -13,6 +13,9 @@ from arsg_optax import Box, HalfSpace, L2Ball
 from arsg_optax.constraints.sets import nearest
 from tests.reference import projection
 
+# What is left of the excess is as small as x, and x is computed in two loops.
+pytestmark = pytest.mark.usefixtures("optimized")
+
 SIZE = 5
 KINDS = ["box", "ball", "half-space"]
 DTYPES: list[Any] = [jnp.float16, jnp.bfloat16, jnp.float32]

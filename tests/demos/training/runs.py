@@ -1,5 +1,6 @@
 """Runs for the tests: watching, interrupting and comparing them."""
 
+import functools
 import signal
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ def train(
 ) -> RunRecord:
     config = RunConfig(task=task, optimizer=optimizer, **options)
     return running.run(config, *callbacks, directory=out)
+
+
+@functools.cache
+def whole(optimizer: str = "arsg") -> RunRecord:
+    """A run of the tiny task that nothing stops, the same for all tests."""
+    return running.run(RunConfig(task="tiny", optimizer=optimizer))
 
 
 def final(record: RunRecord) -> list[np.ndarray]:

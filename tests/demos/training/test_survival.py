@@ -17,7 +17,13 @@ from arsg_optax.demos.tasks.callbacks import Log
 from arsg_optax.demos.tasks.records import Outcome, read
 from arsg_optax.demos.tasks.run import resume
 from tests.demos.quiet import quiet_checkpoints
-from tests.demos.training.runs import Recorder, assert_same, interrupted, train
+from tests.demos.training.runs import (
+    Recorder,
+    assert_same,
+    interrupted,
+    train,
+    whole,
+)
 from tests.demos.waiting import wait_until
 
 pytestmark = quiet_checkpoints
@@ -28,7 +34,6 @@ pytestmark = quiet_checkpoints
     [("arsg", 1), ("arsg", 12), ("ranger", 8), ("schedule_free_adamw", 8)],
 )
 def test_sigterm_and_resume_change_no_bit(optimizer: str, at: int, tmp_path: Path):
-    whole = train("tiny", optimizer, out=tmp_path / "whole")
     observer = Recorder(at, lambda: signal.raise_signal(signal.SIGTERM))
     part = train(
         "tiny",
@@ -39,15 +44,31 @@ def test_sigterm_and_resume_change_no_bit(optimizer: str, at: int, tmp_path: Pat
     )
     assert (part.outcome, part.signal) == (Outcome.INTERRUPTED, signal.SIGTERM)
     assert at <= part.trainer.total_steps < at + 6
-    assert_same(resume(tmp_path / "part"), whole)
+    assert_same(resume(tmp_path / "part"), whole(optimizer))
     assert len(read(tmp_path / "part" / "record.json").epochs) == 3
 
 
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for what several tests copy."""
+    return tmp_path_factory.mktemp("shelf")
+
+
+@pytest.fixture
+def stopped(shelf: Path, tmp_path: Path) -> tuple[Path, int]:
+    """A copy of a run with five checkpoints, and the step of the newest."""
+    if not (shelf / "run").exists():
+        interrupted(shelf / "run", 12, keep=5)
+    run = Path(shutil.copytree(shelf / "run", tmp_path / "run"))
+    return run, max(int(path.name) for path in (run / "checkpoints").iterdir())
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
-def test_a_torn_checkpoint_falls_back_to_the_one_before(damage: str, tmp_path: Path):
-    whole = train("tiny", out=tmp_path / "whole")
-    part = interrupted(tmp_path / "part", 8)
-    newest = tmp_path / "part" / "checkpoints" / str(part.trainer.total_steps)
+def test_a_torn_checkpoint_falls_back_to_the_one_before(
+    damage: str, stopped: tuple[Path, int]
+):
+    run, step = stopped
+    newest = run / "checkpoints" / str(step)
     files = [f for f in newest.glob("state/**/d/*") if f.is_file()]
     for file in files:
         if damage == "missing":
@@ -60,37 +81,38 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(damage: str, tmp_path: P
             content[len(content) // 2] ^= 0xFF
         file.write_bytes(content)
     observer = Recorder()
-    assert_same(resume(tmp_path / "part", observer), whole)
+    assert_same(resume(run, observer), whole())
     # Renamed, not deleted: a passing error may have been all that was wrong.
-    aside = tmp_path / "part" / "damaged"
+    aside = run / "damaged"
     assert [path.name for path in aside.iterdir()] == [f"{newest.name}-0"]
-    step = part.trainer.total_steps
     assert f"the checkpoint of step {step} is damaged" in observer.notes[0]
     assert "falling back to the one before" in observer.notes[0]
     assert f"continuing after step {step - 2}" in observer.notes[1]
 
 
-@pytest.mark.parametrize("name", ["step", "epoch", "epochs", "seconds"])
-def test_where_a_checkpoint_stands_is_under_its_checksum(name: str, tmp_path: Path):
-    part = interrupted(tmp_path, 8)
-    step = part.trainer.total_steps
-    path = tmp_path / "checkpoints" / str(step) / "position" / "metadata"
-    held = json.loads(path.read_text())
-    path.write_text(json.dumps({**held, name: held[name] + 1}))
+def test_where_a_checkpoint_stands_is_under_its_checksum(stopped: tuple[Path, int]):
+    run, newest = stopped
+    names = ("step", "epoch", "epochs", "seconds")
+    steps = range(newest, newest - 2 * len(names), -2)
+    for name, step in zip(names, steps, strict=True):
+        path = run / "checkpoints" / str(step) / "position" / "metadata"
+        held = json.loads(path.read_text())
+        path.write_text(json.dumps({**held, name: held[name] + 1}))
     observer = Recorder()
-    resume(tmp_path, observer)
-    assert f"the checkpoint of step {step} is damaged" in observer.notes[0]
-    assert f"continuing after step {step - 2}" in observer.notes[1]
+    resume(run, observer)
+    for note, step in zip(observer.notes, steps, strict=False):
+        assert f"the checkpoint of step {step} is damaged" in note
+    assert f"continuing after step {newest - 8}" in observer.notes[4]
 
 
-def test_no_whole_checkpoint_is_an_error(tmp_path: Path):
-    interrupted(tmp_path, 8, epochs=2)
-    for file in (tmp_path / "checkpoints").glob("*/state/**/d/*"):
+def test_no_whole_checkpoint_is_an_error(stopped: tuple[Path, int]):
+    run, _ = stopped
+    for file in (run / "checkpoints").glob("*/state/**/d/*"):
         file.write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"):
-        resume(tmp_path)
+        resume(run)
     # None was removed: they are the only ones there are.
-    assert len(list((tmp_path / "checkpoints").glob("*/state"))) == 3
+    assert len(list((run / "checkpoints").glob("*/state"))) == 5
 
 
 _SCRIPT = """
@@ -150,8 +172,7 @@ def test_sigkill_in_the_middle_of_an_epoch(tmp_path: Path):
     observer = Recorder()
     found = resume(part, observer)
     assert "continuing after step" in observer.notes[-1]
-    whole = train("digits-mlp", out=tmp_path / "whole", epochs=4)
-    assert_same(found, whole)
+    assert_same(found, train("digits-mlp", out=tmp_path / "whole", epochs=4))
 
 
 @pytest.mark.skipif(
