@@ -164,6 +164,7 @@ def test_options_come_from_a_file(tiny: Path, tmp_path: Path):
         ('{"seed": true}', "seed must be <class 'int'>, got True"),
         ("[" * 100_000, "holds no configuration of a run"),
         ("[1]", "must be a table of names, got [1]"),
+        ('{"format": 2}', "its format is 2, this version reads 1"),
         ('{"options": {"b1": "x"}}', "options must be numbers, ramps or epochs"),
     ],
 )

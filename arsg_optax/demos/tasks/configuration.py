@@ -36,6 +36,8 @@ _SCHEDULES = {
 }
 SCHEDULES = ("task", *_SCHEDULES)
 
+# Of a configuration's file.
+FORMAT = 1
 # Changed when the same configuration would give other numbers than before.
 _PROTOCOL = 1
 # What the first records were named after; all else is left out of a key while it has
@@ -346,6 +348,8 @@ def read_config(path: Path) -> RunConfig:
     try:
         text = path.read_text()
         held = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        if isinstance(held, dict) and (form := held.pop("format", FORMAT)) != FORMAT:
+            raise ValueError(f"its format is {form}, this version reads {FORMAT}")
         return decode(held)
     # A UsageError of `decode` is a ValueError, too.
     except (OSError, ValueError, RecursionError) as error:

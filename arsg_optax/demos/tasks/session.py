@@ -11,7 +11,7 @@ import numpy as np
 from arsg_optax.demos.errors import CheckpointError, DamagedError, UsageError
 from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.tasks.callbacks import Callbacks
-from arsg_optax.demos.tasks.configuration import RunConfig, encode
+from arsg_optax.demos.tasks.configuration import FORMAT, RunConfig, encode
 from arsg_optax.demos.tasks.material import Material
 from arsg_optax.demos.tasks.records import (
     RECORD,
@@ -73,7 +73,7 @@ class Session:
         """Writes what a run is into its directory."""
         directory = self._made_directory()
         self._material.task.kind.keep(self._material.data, directory)
-        plain = json.dumps(encode(self._config), indent=2) + "\n"
+        plain = json.dumps({"format": FORMAT, **encode(self._config)}, indent=2) + "\n"
         write_atomically(directory / CONFIG, plain.encode())
 
     def restore(self) -> None:
