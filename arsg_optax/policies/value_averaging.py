@@ -20,10 +20,10 @@ class MeanValue(NamedTuple):
     """A running mean of finite values."""
 
     count: jax.Array  # () int32
-    mean: jax.Array  # () float32, 0 of none, so that a state is always finite.
+    mean: jax.Array  # () float32; 0 without values, so that a state is finite.
 
     def value(self) -> jax.Array:
-        """The mean, () float32; NaN of none."""
+        """The mean, () float32; NaN without values."""
         return jnp.where(self.count > 0, self.mean, jnp.nan)
 
 
@@ -56,7 +56,7 @@ def average_value(inner: Wrappable) -> optax.GradientTransformationExtraArgs:
     while the gradients are averaged. Around it, this averages the losses too: with
     ``average_value(optax.MultiSteps(arsgb(0.05), 4))`` the observation boost judges the
     mean of the four batches. Left out are values that are not finite, and those of
-    batches whose gradient :class:`optax.MultiSteps` skipped; the mean of none is NaN.
+    batches whose gradient :class:`optax.MultiSteps` skipped; without values the mean is NaN.
     ``update`` needs ``value=loss``, or ``loss=loss``, and hands the mean on under the
     same name.
 

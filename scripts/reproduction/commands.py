@@ -42,8 +42,8 @@ PROGRAM = "python -m scripts.reproduction"
 class Reproduce:
     """Run an experiment of the papers and write its tables, figures and verdicts.
 
-    Each finished run is one small file among --runs; what is there is not run again,
-    after Ctrl-C or a kill either. The same command in several processes shares the
+    Each finished run is one small file among --runs; finished runs are skipped, also
+    after Ctrl-C or a kill. The same command in several processes shares the
     work among them.
     """
 

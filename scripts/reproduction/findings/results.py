@@ -32,7 +32,7 @@ class Result(NamedTuple):
         config: of one of its runs.
         edge: whether its step is the smallest or largest of the candidates.
         runs: how many it has, recorded or not.
-        records: those that are, by seed.
+        records: the finished runs and those that diverged, by seed.
         shorter: records of shorter runs, by their share of the length and by seed.
     """
 

@@ -25,7 +25,7 @@ KIND_TITLES = {
     GRID: "settings chosen from the paper's grid",
     RECOMMENDED: "settings that the methods' authors recommend",
     BUDGET: "the same number of candidates for every method",
-    ASSUMED: "settings that nobody tells, this package's presets",
+    ASSUMED: "settings that no source gives; our presets stand in",
 }
 
 
