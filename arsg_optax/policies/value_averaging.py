@@ -56,7 +56,8 @@ def average_value(inner: Wrappable) -> optax.GradientTransformationExtraArgs:
     while the gradients are averaged. Around it, this averages the losses too: with
     ``average_value(optax.MultiSteps(arsgb(0.05), 4))`` the observation boost judges the
     mean of the four batches. Left out are values that are not finite, and those of
-    batches whose gradient :class:`optax.MultiSteps` skipped; without values the mean is NaN.
+    batches whose gradient :class:`optax.MultiSteps` skipped; without values the mean is
+    NaN.
     ``update`` needs ``value=loss``, or ``loss=loss``, and hands the mean on under the
     same name.
 

@@ -48,8 +48,8 @@ mode, NAMSG1, SWNTS1), accuracy on a held-out part of the training set. "recomme
 the method's authors recommend it. "budget": chosen alike among ten candidates, for
 every method as many, all else at its author's defaults or, of this package's methods,
 at the paper's values for the task. Where two kinds choose the same, their rows are of
-the same runs. "assumed": no source gives a value; our presets stand in. Seed 0 selects settings,
-and results come from other seeds; validation data select nothing.</p>
+the same runs. "assumed": no source gives a value; our presets stand in. Seed 0 selects
+settings, and results come from other seeds; validation data select nothing.</p>
 """
 
 
