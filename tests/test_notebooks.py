@@ -30,7 +30,7 @@ def test_each_notebook_is_listed():
 
 
 @pytest.fixture
-def as_in_a_kernel(monkeypatch, relaxed_promotion) -> Iterator[None]:
+def as_in_a_kernel(monkeypatch, relaxed_promotion, optimized) -> Iterator[None]:
     """JAX's usual rules, and what notebooks expect and may change."""
     monkeypatch.chdir(FOLDER)
     monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])

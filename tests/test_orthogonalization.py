@@ -12,6 +12,9 @@ import arsg_optax
 from arsg_optax import MatrixAxes, orthogonalize
 from tests.reference.orsg import newton_schulz
 
+# Two programs of one iteration are compared, to rounding.
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 def _apply(link, tree):
     return jax.jit(lambda tree: link.update(tree, link.init(tree))[0])(tree)

@@ -12,6 +12,9 @@ import arsg_optax
 from arsg_optax._rounding import stochastic_round
 from benchmarks.nearest import stored_to_nearest
 
+# These run for longer than they compile.
+pytestmark = pytest.mark.usefixtures("optimized")
+
 SIZE, STEPS = 4096, 4000
 
 
