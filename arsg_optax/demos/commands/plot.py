@@ -26,7 +26,8 @@ from arsg_optax.demos.tasks.session import CONFIG
 class Plot:
     """Draw runs that `arsg train` or `arsg compare` kept, side by side.
 
-    Writes curves.png and report.html, and prints the table. Nothing is trained.
+    Writes curves.png, report.html and, where a search chose the step sizes,
+    step-sizes.png, and prints the table. Nothing is trained.
     """
 
     runs: Annotated[
