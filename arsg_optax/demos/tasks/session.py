@@ -137,6 +137,8 @@ class Session:
 
     def _run(self) -> RunRecord:
         trainer, record = self._trainer, self._record
+        if self._checkpoints is not None:
+            self._checkpoints.remove_unfinished()
         try:
             with StopRequest() as stop:
                 self._tell("started", record)

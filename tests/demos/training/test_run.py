@@ -222,6 +222,16 @@ def test_a_checkpoint_can_be_evaluated(tmp_path: Path):
     assert found[2:] == result.epochs[-1][2:]
 
 
+def test_an_evaluation_leaves_alone_what_is_being_written(tmp_path: Path):
+    train("tiny", out=tmp_path, epochs=1)
+    written = tmp_path / "checkpoints" / "12.orbax-checkpoint-tmp"
+    written.mkdir()
+    evaluate(tmp_path)
+    assert written.exists()
+    resume(tmp_path)
+    assert not written.exists()
+
+
 def test_two_batches_make_an_update():
     one = RunConfig(task="tiny", optimizer="sgd", epochs=1, accumulate=2)
     record = run(one)
