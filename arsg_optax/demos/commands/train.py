@@ -119,10 +119,9 @@ def _train(console: Console, options: Train) -> int:
         for number in range(options.seeds):
             seeded = replace(config, seed=config.seed + number)
             own = directory / f"seed-{seeded.seed}" if options.seeds > 1 else directory
-            own.mkdir(exist_ok=True)
+            logs = _logs(own, options.wandb)
             console.print(_headline(seeded), highlight=False)
             console.print(f"results in {own}", highlight=False, soft_wrap=True)
-            logs = _logs(own, options.wandb)
             shared = material.of(seeded) if number else material
             with StepProgress(console) as progress:
                 record = run_once(
