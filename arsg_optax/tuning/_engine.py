@@ -8,7 +8,7 @@ not on the candidate, so all candidates share what is read.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -162,11 +162,13 @@ class Group:
             losses, diverged = self._outcomes(carry)
         return np.asarray(losses), np.asarray(diverged)
 
-    def states(self, carry: Carry, count: int) -> list[list[TrainingState]]:
-        """Of the first `count` candidates, one a seed."""
+    def states(self, carry: Carry, count: int) -> Iterator[list[TrainingState]]:
+        """Of the first `count` candidates, one a seed; copies of one at a time."""
         several = self._run.seeds
-        found = carry if isinstance(carry, list) else unstacked(carry, count)
-        return [unstacked(x, several) if several > 1 else [x] for x in found[:count]]
+        for i in range(count):
+            held = isinstance(carry, list)
+            one = carry[i] if held else jax.tree.map(lambda leaf, i=i: leaf[i], carry)
+            yield unstacked(one, several) if several > 1 else [one]
 
     def _context(self) -> Any:
         """Of the mesh with axes that are not typed, whatever mesh the caller is in."""

@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,7 +18,7 @@ from arsg_optax.demos.commands.shared import read_options
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.report.summary import averaged, format_loss
 from arsg_optax.demos.tasks import TASKS, Task, configuration, sweep
-from arsg_optax.demos.tasks.records import Outcome, read
+from arsg_optax.demos.tasks.records import Outcome, RunRecord, read
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 COMPARE = ("compare", "--task", "tiny")
@@ -157,6 +158,35 @@ def test_a_sweep_keeps_what_it_found(tiny: Path, monkeypatch, capsys):
     assert {row.optimizer for row in rows} == {"adam"}
 
 
+def test_a_sweep_that_finds_nothing(tiny: Path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "MAX_EXTENSIONS", 0)
+    monkeypatch.setattr(sweep, "candidates", lambda *_: [1e30, 1e35])
+    arguments = ["--sweep", "--epochs", "1", "--optimizers", "sgd"]
+    assert cli.main([*COMPARE, *arguments, "--out", str(tiny)]) == 1
+    assert "all diverged" in capsys.readouterr().out
+    assert [file.name for file in tiny.iterdir()] == ["step-sizes.csv"]
+
+
+def test_a_kept_search_is_shown_beside_its_own_runs_alone():
+    def shown(*configs: configuration.RunConfig) -> set[str]:
+        records = [RunRecord(config.resolved()) for config in configs]
+        return {row.optimizer for row in command._kept_rows(records)}
+
+    usual = partial(configuration.RunConfig, task="python-transformer")
+    names = "orsg", "schedule_free_adamw"
+    assert shown(*(usual(optimizer=name, seed=1) for name in names)) == set(names)
+    other = usual(optimizer="orsg", learning_rate=0.1)
+    assert shown(other, usual(optimizer="adamw")) == {"adamw"}
+    for change in ({"epochs": 3}, {"preset": "small"}, {"schedule": "linear"}):
+        assert not shown(usual(optimizer="orsg", **change))
+    # What was not searched has no part in the command.
+    logreg = partial(configuration.RunConfig, task="mnist-logreg")
+    assert shown(logreg(optimizer="arsg"), logreg(optimizer="orsg")) == {"orsg"}
+    rows = [row for row in sweep.kept("mnist-logreg") if row.optimizer == "orsg"]
+    expected = "arsg compare --task mnist-logreg --sweep --seeds 3 --optimizers orsg"
+    assert sweep.sweep_command("mnist-logreg", rows) == expected
+
+
 def test_nothing_finished(tiny: Path):
     arguments = [*COMPARE, "--optimizers", "sgd", "--learning-rate", "sgd=1e30"]
     assert cli.main([*arguments, "--out", str(tiny)]) == 1
@@ -190,6 +220,7 @@ def test_default_directories_do_not_collide(tiny: Path, monkeypatch, tmp_path: P
         (["--learning-rate", "adma=1"], ["adma"]),
         (["--learning-rate", "adamw=-1"], ["adamw", "positive", "-1"]),
         (["--seed", "-1"], ["seed", "-1"]),
+        (["--seed", "4294967295", "--seeds", "2"], ["seed", "4294967296"]),
         (["--colour", "red"], ["--colour"]),
     ],
 )

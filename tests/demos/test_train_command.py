@@ -111,6 +111,7 @@ def test_several_seeds_and_weights_and_biases(tiny: Path, monkeypatch, capsys):
     first, second = fake.started
     assert (first["project"], first["config"]["seed"]) == ("project", 3)
     assert first["id"] != second["id"] and fake.ended == [0, 0]
+    assert cli.main(["plot", str(tiny), "--out", str(tiny / "drawn")]) == 0
     steps, names = fake.steps[-1]
     assert steps == 6 and {"epoch/test_loss_x", "epoch/seconds"} < names
     # Under the same id after an interruption.
@@ -124,6 +125,7 @@ def test_several_seeds_and_weights_and_biases(tiny: Path, monkeypatch, capsys):
     [
         (["--seeds", "0"], "seeds must be at least 1, got 0"),
         (["--wandb", "project"], "--wandb needs the package wandb: pip install wandb"),
+        (["--wandb", "project", "--seeds", "2"], "--wandb needs the package wandb"),
     ],
 )
 def test_what_cannot_be_had(arguments, message, tiny: Path, monkeypatch, capsys):

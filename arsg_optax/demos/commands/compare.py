@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from arsg_optax.demos.commands.shared import (
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.report.progress import RunProgress, ShareProgress
-from arsg_optax.demos.report.summary import Unit, averaged, unit_of, unit_of_task
+from arsg_optax.demos.report.summary import averaged, unit_of, unit_of_task
 from arsg_optax.demos.report.terminal import print_sweep, print_table
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.compare import compare, make_configs
@@ -29,6 +29,7 @@ from arsg_optax.demos.tasks.material import Material, load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord, write
 from arsg_optax.demos.tasks.sweep import (
     Candidate,
+    by_optimizer,
     chosen,
     kept,
     sweep,
@@ -43,9 +44,9 @@ class Compare(TaskConfig):
     """Train a task's model with several optimizers and compare them.
 
     Every optimizer starts from the same weights and sees the examples in the same
-    order. Writes a record of each (NAME.json), curves.png, step-sizes.png and
-    report.html; with --sweep step-sizes.csv and step-sizes.png. Ctrl-C keeps the
-    results so far.
+    order. Writes a record of each (NAME.json), curves.png and report.html, and
+    step-sizes.png where a search chose the step sizes; with --sweep step-sizes.csv and
+    step-sizes.png alone. Ctrl-C keeps the results so far.
     """
 
     task: Annotated[str, option("What to train, by name.", "NAME")] = (
@@ -117,6 +118,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.sweep:
         rates = dict.fromkeys(options.optimizers, 1.0)  # What is searched needs none.
     configs = make_configs(shared, options.optimizers, rates)
+    replace(shared, seed=shared.seed + options.seeds - 1).check()
     console = make_console()
     with console.status(f"Loading the data of {shared.task}"):
         material = load(shared, options.data_dir, held_out=options.sweep)
@@ -230,12 +232,19 @@ def write_report(
 
 
 def _kept_rows(records: Sequence[RunRecord]) -> list[Candidate]:
-    """Of the search that chose the step sizes of these, if it is kept."""
-    config = records[0].config
-    if config.preset != RunConfig(task=config.task).kept_preset():
-        return []
-    compared = {record.config.optimizer for record in records}
-    return [row for row in kept(config.chosen_task().name) if row.optimizer in compared]
+    """Of the search that chose the step sizes of these, if it is kept.
+
+    Runs with a step size, a length or anything else of their own are left out: the
+    search says nothing about them.
+    """
+    task = records[0].config.task
+    rows = kept(records[0].config.chosen_task().name)
+    usual = {
+        RunConfig(task=task, optimizer=name).key(): name for name in by_optimizer(rows)
+    }
+    keys = {replace(record.config, seed=0).key() for record in records}
+    shown = {name for key, name in usual.items() if key in keys}
+    return [row for row in rows if row.optimizer in shown]
 
 
 def _sweep(
@@ -255,6 +264,7 @@ def _sweep(
         highlight=False,
     )
     rows: list[Candidate] = []
+    table = directory / "step-sizes.csv"
     interrupted = False
     with ShareProgress(console, "searching") as progress:
         try:
@@ -269,25 +279,20 @@ def _sweep(
                     on_progress=progress.show,
                 )
                 rows += found
+                write_atomically(table, table_text(rows).encode())
                 progress.note(f"{config.optimizer}: {len(found)} candidates")
         except KeyboardInterrupt:
             interrupted = True
     if rows:
         print_sweep(console, rows, unit)
-        for file in _write_sweep(directory, rows, unit, task.name):
+        files = [table]
+        if chosen(rows):
+            from arsg_optax.demos.report.learning_rates import draw_step_sizes
+
+            picture = draw_step_sizes(rows, unit, f"{task.name}: step sizes")
+            files.append(write_atomically(directory / "step-sizes.png", picture))
+        for file in files:
             console.print(str(file), highlight=False, soft_wrap=True)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if chosen(rows) else 1
-
-
-def _write_sweep(
-    directory: Path, rows: Sequence[Candidate], unit: Unit, task: str
-) -> list[Path]:
-    from arsg_optax.demos.report.learning_rates import draw_step_sizes
-
-    picture = draw_step_sizes(rows, unit, f"{task}: step sizes")
-    return [
-        write_atomically(directory / "step-sizes.csv", table_text(rows).encode()),
-        write_atomically(directory / "step-sizes.png", picture),
-    ]

@@ -18,7 +18,7 @@ from arsg_optax.demos.commands.shared import (
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.report.summary import averaged
 from arsg_optax.demos.report.terminal import print_table
-from arsg_optax.demos.tasks.records import RunRecord, read
+from arsg_optax.demos.tasks.records import RECORD, RunRecord, read
 from arsg_optax.demos.tasks.session import CONFIG
 
 
@@ -26,7 +26,8 @@ from arsg_optax.demos.tasks.session import CONFIG
 class Plot:
     """Draw runs that `arsg train` or `arsg compare` kept, side by side.
 
-    Writes curves.png and report.html, and prints the table. Nothing is trained.
+    Writes curves.png, report.html and, where a search chose the step sizes,
+    step-sizes.png, and prints the table. Nothing is trained.
     """
 
     runs: Annotated[
@@ -76,6 +77,8 @@ def find_records(path: Path) -> list[RunRecord]:
         UsageError: if there is none, or one cannot be read.
     """
     files = [path] if path.is_file() else sorted(path.glob("*.json"))
+    # Several seeds of `arsg train` have a directory each.
+    files = files or sorted(path.glob(f"seed-*/{RECORD}"))
     found = [read(file) for file in files if file.name != CONFIG]
     found = [record for record in found if record.epochs]
     if not found:

@@ -141,7 +141,11 @@ def _described(kind: type, arguments: Sequence[str]) -> str | None:
         task = TASKS[named[-1]]
         lines.append(f"{task.name}: {task.summary}; learning rate {task.schedule}.")
         for preset, settings in task.presets.items():
-            rates = ", ".join(f"{n} {s.learning_rate:.3g}" for n, s in settings.items())
+            rates = ", ".join(
+                f"{name} {each.learning_rate:.3g}"
+                + ("" if each.schedule == "task" else f" ({each.schedule})")
+                for name, each in settings.items()
+            )
             found = task.varied(preset)
             lines.append(
                 f"Its preset {preset}: {found.epochs} epochs, batch size "

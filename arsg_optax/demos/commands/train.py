@@ -49,7 +49,7 @@ class Train(RunConfig):
         seeds: Runs, from --seed on; of several each has a directory seed-N of its own.
         wandb: Project of Weights & Biases that is told of the run, too.
         resume: Directory of a run to go on with; its own options hold, and none but
-            --data-dir and --extend may be given beside it.
+            --data-dir, --extend and --wandb may be given beside it.
         extend: With --resume: epochs to add to the run, also to one that has ended.
             The times of its schedule stretch with it.
         evaluate: Directory of a run whose newest checkpoint is evaluated, and nothing
@@ -110,6 +110,7 @@ def _train(console: Console, options: Train) -> int:
     """New runs, one after the other; the first that does not finish is the last."""
     config = config_of(RunConfig, options)
     config.check()
+    replace(config, seed=config.seed + options.seeds - 1).check()
     with console.status(f"Loading the data of {config.task}"):
         material = load(config, options.data_dir, held_out=config.held_out)
     material.check(OPTIMIZERS[config.optimizer])
@@ -118,10 +119,9 @@ def _train(console: Console, options: Train) -> int:
         for number in range(options.seeds):
             seeded = replace(config, seed=config.seed + number)
             own = directory / f"seed-{seeded.seed}" if options.seeds > 1 else directory
-            own.mkdir(exist_ok=True)
+            logs = _logs(own, options.wandb)
             console.print(_headline(seeded), highlight=False)
             console.print(f"results in {own}", highlight=False, soft_wrap=True)
-            logs = _logs(own, options.wandb)
             shared = material.of(seeded) if number else material
             with StepProgress(console) as progress:
                 record = run_once(

@@ -91,8 +91,8 @@ def _image(png: bytes, words: str) -> str:
 def _step_sizes(png: bytes, command: str) -> str:
     return f"""<h2>Step sizes</h2>
 {_image(png, "Held-out loss after the last step against step size")}
-<p class="note">The step sizes above were chosen before, by the loss on a fifth of the
-training set that was held out, every optimizer in the same way:
+<p class="note">The step sizes of these optimizers were chosen before, by the loss on a
+fifth of the training set that was held out, in the same way for each:
 <code>{escape(command)}</code>. A flat curve forgives a step size that is not the
 best.</p>"""
 
@@ -112,12 +112,20 @@ def _settings_table(records: Sequence[RunRecord]) -> str:
         (
             record.config.optimizer,
             f"{record.config.learning_rate:.6g}",
-            record.config.settings.described() or "defaults",
+            _other_settings(record),
             f"{record.compile_seconds:.1f}",
         )
         for record in ranked(records)
     ]
     return plain_table(body, head)
+
+
+def _other_settings(record: RunRecord) -> str:
+    config = record.config
+    schedule = "" if config.schedule == "task" else f"schedule {config.schedule}"
+    return (
+        ", ".join(filter(None, (config.settings.described(), schedule))) or "defaults"
+    )
 
 
 def _facts_table() -> str:

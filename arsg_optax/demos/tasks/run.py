@@ -109,13 +109,17 @@ def evaluate(
         material: as for :func:`run`.
 
     Raises:
-        UsageError: if there is no run in the directory.
+        UsageError: if there is no run in the directory, or no checkpoint of it.
         DataError: if the data cannot be had.
         CheckpointError: if there are checkpoints and none can be read.
     """
     config = _kept_config(directory)
     session = _session(config, callbacks, directory, data_dir, material, None)
-    session.restore()
+    if not session.restore():
+        raise UsageError(
+            f"evaluate must name a run with a checkpoint, {directory} has none yet: go "
+            "on with it by resume"
+        )
     return session.evaluate()
 
 

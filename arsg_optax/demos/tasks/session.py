@@ -76,12 +76,12 @@ class Session:
         plain = json.dumps({"format": FORMAT, **encode(self._config)}, indent=2) + "\n"
         write_atomically(directory / CONFIG, plain.encode())
 
-    def restore(self) -> None:
-        """Takes up the newest checkpoint, if there is one."""
+    def restore(self) -> bool:
+        """Takes up the newest checkpoint; False if there is none."""
         found = self._opened().restore(self._trainer.state)
         if found is None:
             self._tell("note", "no checkpoint yet: starting from the beginning")
-            return
+            return False
         for message in found.skipped:
             self._tell("note", f"{message}; falling back to the one before")
         trainer, record = self._trainer, self._record
@@ -96,6 +96,7 @@ class Session:
             f"continuing after step {trainer.total_steps} "
             f"(epoch {trainer.epoch}, step {trainer.step})",
         )
+        return True
 
     def _record_before(self, epochs: int) -> RunRecord:
         path = self._made_directory() / RECORD
@@ -137,6 +138,8 @@ class Session:
 
     def _run(self) -> RunRecord:
         trainer, record = self._trainer, self._record
+        if self._checkpoints is not None:
+            self._checkpoints.remove_unfinished()
         try:
             with StopRequest() as stop:
                 self._tell("started", record)

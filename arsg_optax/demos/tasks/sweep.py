@@ -170,7 +170,9 @@ def kept(task: str) -> list[Candidate]:
 
 def sweep_command(task: str, rows: Sequence[Candidate]) -> str:
     """The command line that finds these of a task."""
-    return f"arsg compare --task {task} --sweep --seeds {rows[0].seeds}"
+    names = ",".join(by_optimizer(rows))
+    seeds = rows[0].seeds
+    return f"arsg compare --task {task} --sweep --seeds {seeds} --optimizers {names}"
 
 
 def table_text(rows: Sequence[Candidate]) -> str:

@@ -57,11 +57,17 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 3):
         self._directory = directory.absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
-        for left in self._directory.glob(_UNFINISHED):
-            shutil.rmtree(left, ignore_errors=True)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep)
         self._manager = ocp.CheckpointManager(self._directory, options=options)
         self._snapshot: Callable[[TrainState], Any] = jax.jit(_snapshot)
+
+    def remove_unfinished(self) -> None:
+        """Removes what a killed process left half written.
+
+        Only for a process that holds the directory: another one may be writing there.
+        """
+        for left in self._directory.glob(_UNFINISHED):
+            shutil.rmtree(left, ignore_errors=True)
 
     def save(
         self,

@@ -56,8 +56,9 @@ class Result(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether all its runs are recorded."""
-        return len(self.records) == self.runs
+        """Whether all its runs are recorded, shorter ones too."""
+        lengths = (self.records, *self.shorter.values())
+        return all(len(records) == self.runs for records in lengths)
 
     @property
     def sound(self) -> bool:
@@ -169,21 +170,27 @@ def share_of_steps(ours: Result, theirs: Result) -> list[float]:
     run with its own complete schedule; between two lengths the loss is taken as linear.
 
     Returns:
-        One for each seed that both have at the whole length; the smallest share tried
-        where that is enough, inf where the whole length is not.
+        One for each seed that both have at the whole length, where the other's did not
+        diverge; the smallest share tried where that is enough, inf where the whole
+        length is not.
     """
     found = []
-    for seed in (s for s in ours.finished if s in theirs.finished):
-        runs = {1.0: ours.finished[seed]}
+    for seed in (s for s in ours.records if s in theirs.finished):
+        runs = {1.0: ours.records[seed]}
         runs |= {
             s: by_seed[seed] for s, by_seed in ours.shorter.items() if seed in by_seed
         }
         shares = sorted(runs)
-        losses = [final_test_loss_x(runs[share].epochs) for share in shares]
+        losses = [_loss_or_inf(runs[share]) for share in shares]
         target = final_test_loss_x(theirs.finished[seed].epochs)
         needed = first_crossing(shares, losses, target)
         found.append(math.inf if needed is None else needed)
     return found
+
+
+def _loss_or_inf(record: RunRecord) -> float:
+    finished = record.outcome == "finished"
+    return final_test_loss_x(record.epochs) if finished else math.inf
 
 
 def difference(

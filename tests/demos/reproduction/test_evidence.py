@@ -1,5 +1,6 @@
 """Steps that a method saves, on numbers whose answer is plain, and what is run."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -48,6 +49,23 @@ def test_the_share_lies_between_two_lengths():
     # A seed that the other lacks, or a length that was not run, is left out.
     part = ends("ORSG", "orsg", 1.8, shorter={0.8: (2.2,), 0.96: ()})
     assert share_of_steps(part, MUON) == [pytest.approx(0.9)]
+
+
+def test_a_run_that_diverged_counts_as_infinite():
+    def lost(found, seed):
+        return {**found, seed: dataclasses.replace(found[seed], outcome="diverged")}
+
+    whole = ORSG._replace(records=lost(ORSG.records, 0))
+    assert share_of_steps(whole, MUON) == [math.inf, 0.8]
+    shorter = {**ORSG.shorter, 0.8: lost(ORSG.shorter[0.8], 1)}
+    assert share_of_steps(ORSG._replace(shorter=shorter), MUON)[1] == 0.88
+    assert len(share_of_steps(ORSG, MUON._replace(records=lost(MUON.records, 0)))) == 1
+
+
+def test_a_result_without_its_shorter_runs_is_not_complete():
+    assert ORSG.complete
+    one = {**ORSG.shorter, 0.88: {0: ORSG.shorter[0.88][0]}}
+    assert not ORSG._replace(shorter=one).complete
 
 
 def test_claims_of_steps_and_of_losses():

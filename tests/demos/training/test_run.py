@@ -1,6 +1,7 @@
 """Whole runs: files, resuming, interruption, divergence, wrong requests."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,6 +221,19 @@ def test_a_checkpoint_can_be_evaluated(tmp_path: Path):
     result = train("tiny", out=tmp_path, epochs=2)
     found = evaluate(tmp_path)
     assert found[2:] == result.epochs[-1][2:]
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(UsageError, match="has none yet"):
+        evaluate(tmp_path)
+
+
+def test_an_evaluation_leaves_alone_what_is_being_written(tmp_path: Path):
+    train("tiny", out=tmp_path, epochs=1)
+    written = tmp_path / "checkpoints" / "12.orbax-checkpoint-tmp"
+    written.mkdir()
+    evaluate(tmp_path)
+    assert written.exists()
+    resume(tmp_path)
+    assert not written.exists()
 
 
 def test_two_batches_make_an_update():
