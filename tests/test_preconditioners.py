@@ -51,7 +51,7 @@ def _scan(link, gradients, params=None):
 
     gradients = jnp.asarray(gradients)
     start = link.init(gradients[0] if params is None else params)
-    # As an argument: of a constant the compiler computes a part itself, by other rounding.
+    # As an argument: the compiler computes with constants itself, by other rounding.
     return jax.jit(lambda values: jax.lax.scan(step, start, values)[1])(gradients)
 
 

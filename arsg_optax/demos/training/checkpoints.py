@@ -18,7 +18,7 @@ from arsg_optax.demos.training.steps import TrainState
 _MARGIN = 1.1  # Of the disk space, for what orbax writes beside the arrays.
 # Of a checkpoint. The first, 1, had no such number.
 FORMAT = 2
-# Of one that a killed process left half written.
+# Left half-written by a killed process.
 _UNFINISHED = "*orbax-checkpoint-tmp*"
 
 

@@ -11,7 +11,7 @@ from arsg_optax.demos.tasks.settings import Settings
 # Where a setting comes from: the paper's authors chose it; training loss chooses it
 # from the paper's grid (or held-out accuracy, see `Entrant.held_out`); the method's own
 # authors recommend it; it is chosen alike among as many candidates as every other
-# method gets; nobody tells one, and this package's presets stand in.
+# method gets; no source gives a value, and our presets stand in.
 PUBLISHED, GRID, RECOMMENDED, BUDGET, ASSUMED = KINDS = (
     "published",
     "grid",
