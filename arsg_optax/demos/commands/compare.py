@@ -77,7 +77,7 @@ class Compare(TaskConfig):
         option(
             "Search each optimizer's step size: nine candidates or more, trained for "
             "the whole length on four fifths of the training set and scored on the "
-            "fifth that is held out.",
+            "fifth that is held out. Only for images in memory and for bytes.",
             "",
         ),
     ] = False
