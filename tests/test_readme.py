@@ -4,8 +4,11 @@ import re
 import tomllib
 from pathlib import Path
 
+import jax.numpy as jnp
+import optax
 import pytest
 
+import arsg_optax
 from tests.markdown import local_links, python_blocks, run_in_order
 
 ROOT = Path(__file__).parents[1]
@@ -14,12 +17,23 @@ BLOCKS = python_blocks(TEXT)
 
 
 def test_there_are_blocks():
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 2 + 2 * 2  # Each diff is two.
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_block_runs(block):
-    exec(compile(block, "README.md", "exec"), {})
+    # The program around a line to change.
+    around = {
+        "arsg_optax": arsg_optax,
+        "optax": optax,
+        "schedule": optax.cosine_decay_schedule(0.02, 100),
+        "matrices": {"kernel": True, "bias": False},
+    }
+    namespace = {} if "import " in block else around
+    exec(compile(block, "README.md", "exec"), namespace)
+    if namespace is around:
+        params = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+        around["optimizer"].init(params)
 
 
 @pytest.mark.parametrize("target", local_links(TEXT))
