@@ -41,7 +41,9 @@ def held(directory: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
     except Timeout:
-        name = holder.read_text() if holder.exists() else "another process"
+        name = "another process"
+        with contextlib.suppress(OSError):
+            name = holder.read_text() or name
         raise UsageError(
             f"{directory} is in use by {name}: wait until it ends, or stop it"
         ) from None

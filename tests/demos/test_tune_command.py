@@ -83,8 +83,8 @@ def test_files_table_and_the_line_to_run_next(tiny: Path, capsys):
     with (tiny / "candidates.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5
-    assert rows[-1]["diverged"] == "yes"
-    (best,) = (row for row in rows if row["best"] == "yes")
+    assert rows[-1]["loss"] == "inf"
+    (best,) = (row for row in rows if row["chosen"] == "yes")
     rate = f"{float(best['learning_rate']):.4g}"
     following = "next: arsg train --task digits-mlp --optimizer arsg --learning-rate "
     assert following + rate in printed

@@ -129,6 +129,12 @@ def _train(console: Console, options: Train) -> int:
                 )
             records.append(record)
             if code := _report(console, record, own):
+                left = range(seeded.seed + 1, config.seed + options.seeds)
+                if left:
+                    print(
+                        f"arsg: not begun: the seeds {', '.join(map(str, left))}",
+                        file=sys.stderr,
+                    )
                 return code
     if len(records) > 1:
         print_table(console, f"\nmeans over {len(records)} seeds", averaged(records))

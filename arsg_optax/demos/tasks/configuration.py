@@ -72,8 +72,9 @@ class TaskConfig:
             (None: the protocol's). The epochs at which the protocol decays or boosts
             stretch or shrink with it.
         batch_size: Examples a step (None: the protocol's); for text, rows.
-        schedule: Of the step size: the task's, constant, cosine or linear to zero, or
-            wsd (constant for four fifths, then linear to zero).
+        schedule: Of the step size: the task's, or what its preset gives the optimizer;
+            constant, cosine or linear to zero, or wsd (constant for four fifths, then
+            linear to zero).
         warm_up: Share of the steps in which the step size grows linearly, 0 to 1 (0:
             the task's).
         clip_norm: Largest global norm of a gradient (None: the task's).

@@ -11,6 +11,7 @@ from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks import Setup, Task
 from arsg_optax.demos.tasks.candidates import split
 from arsg_optax.demos.tasks.configuration import TaskConfig
+from arsg_optax.demos.tasks.streams import StreamedImages
 from arsg_optax.demos.training.optimizers import Optimizer
 
 
@@ -29,6 +30,8 @@ class Material(NamedTuple):
 
     def of(self, config: TaskConfig) -> "Material":
         """The same for another seed, which decides the order of a stream."""
+        if not isinstance(self.task.kind, StreamedImages):
+            return self
         setup = self.task.setup(self.data, config.seed, config.dtype)
         return self._replace(setup=setup)
 

@@ -41,15 +41,13 @@ def run(
         DataError: if the data cannot be had.
         CheckpointError: if a checkpoint cannot be written; the last one is kept.
     """
-    if directory is not None and (directory / CONFIG).exists():
-        raise UsageError(
-            f"out must be a new directory, got {directory} with a run in it; name "
-            "another, or continue that one with resume"
-        )
+    if directory is not None:
+        _check_new(directory)
     session = _session(config, callbacks, directory, data_dir, material, optimizer)
     if directory is None:
         return session.run()
     with held(directory):
+        _check_new(directory)  # Another process may have been faster.
         session.keep()
         return session.run()
 
@@ -121,6 +119,14 @@ def evaluate(
             "on with it by resume"
         )
     return session.evaluate()
+
+
+def _check_new(directory: Path) -> None:
+    if (directory / CONFIG).exists():
+        raise UsageError(
+            f"out must be a new directory, got {directory} with a run in it; name "
+            "another, or continue that one with resume"
+        )
 
 
 def _kept_config(directory: Path) -> RunConfig:

@@ -165,12 +165,20 @@ class Session:
         return not (directory is None or self._scratch or (directory / CONFIG).exists())
 
     def _rescue(self) -> None:
-        """Writes anew what is known."""
+        """Writes anew what is known; of a run that diverged no state."""
         self._checkpoints = None
-        self.keep()
-        self._save()
-        self._opened().wait()
-        self._opened().close()
+        try:
+            self.keep()
+            self._write_record()
+            if self._record.outcome != Outcome.DIVERGED:
+                self._save()
+                self._opened().wait()
+                self._opened().close()
+        except OSError as error:
+            raise CheckpointError(
+                f"{self._directory} was deleted while the run went on, and cannot be "
+                f"made anew: {error}"
+            ) from error
         raise CheckpointError(
             f"{self._directory} was deleted while the run went on, with its metrics "
             "and earlier checkpoints. Its configuration, record and last state, after "

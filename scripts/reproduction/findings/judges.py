@@ -21,6 +21,7 @@ from scripts.reproduction.findings.results import (
     final_test_loss_x,
     passage,
     share_of_steps,
+    share_told,
 )
 from scripts.reproduction.findings.statistics import Estimate, estimate, paired
 
@@ -196,14 +197,10 @@ def needs_fewer_steps(label: str, than: str, share: float) -> Judge:
         shares = share_of_steps(results[label], results[than])
         if not shares:
             raise NoPairError(f"{label} and {than} share no seed")
-        needed = estimate(shares)
         verdict = all_below([estimate([each - share for each in shares])])
-        told = f"{label} needs {needed.mean:.3f}"
-        if not math.isnan(needed.low):
-            told += f" ({needed.low:.3f} to {needed.high:.3f})"
-        return Verdict(
-            verdict, f"{told} of {than}'s steps to its final validation loss"
-        )
+        told = share_told(shares, min((1.0, *results[label].shorter)))
+        what = f"share of {than}'s steps that {label} needs for its final loss"
+        return Verdict(verdict, f"{what}: {told}")
 
     return Judge((label,), (than,), judged)
 

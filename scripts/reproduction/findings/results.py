@@ -1,10 +1,9 @@
 """What the records say of an experiment: each method with each kind of setting."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from arsg_optax.demos.report.summary import first_crossing
 from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from scripts.reproduction.experiments.entrants import Experiment, Size
@@ -12,6 +11,7 @@ from scripts.reproduction.experiments.recipes import find_method
 from scripts.reproduction.findings.statistics import (
     Estimate,
     epochs_to,
+    estimate,
     paired,
 )
 from scripts.reproduction.runs.plan import (
@@ -168,6 +168,7 @@ def share_of_steps(ours: Result, theirs: Result) -> list[float]:
 
     The loss is the final validation loss at each method's own point. Each length is a
     run with its own complete schedule; between two lengths the loss is taken as linear.
+    All longer runs have to get there as well, so that one lucky run counts for nothing.
 
     Returns:
         One for each seed that both have at the whole length, where the other's did not
@@ -183,9 +184,43 @@ def share_of_steps(ours: Result, theirs: Result) -> list[float]:
         shares = sorted(runs)
         losses = [_loss_or_inf(runs[share]) for share in shares]
         target = final_test_loss_x(theirs.finished[seed].epochs)
-        needed = first_crossing(shares, losses, target)
-        found.append(math.inf if needed is None else needed)
+        found.append(_last_crossing(shares, losses, target))
     return found
+
+
+def _last_crossing(
+    shares: Sequence[float], losses: Sequence[float], target: float
+) -> float:
+    """From where on all losses are at or below a target; inf if the last is not."""
+    above = [n for n, loss in enumerate(losses) if not loss <= target]
+    if not above:
+        return shares[0]
+    last = above[-1]
+    if last + 1 == len(shares):
+        return math.inf
+    if not math.isfinite(losses[last]):
+        return shares[last + 1]
+    part = (losses[last] - target) / (losses[last] - losses[last + 1])
+    return shares[last] + part * (shares[last + 1] - shares[last])
+
+
+def share_told(shares: Sequence[float], smallest: float) -> str:
+    """Their mean with its 95 % interval; how many get there, if not all do.
+
+    Args:
+        shares: of the seeds.
+        smallest: that was tried; fewer steps may have been enough there.
+    """
+    reached = [each for each in shares if math.isfinite(each)]
+    if len(reached) < len(shares):
+        return f"{len(reached)} of {len(shares)} seeds get there"
+    found = estimate(shares)
+    if found.mean == smallest:
+        return f"at most {smallest:.2f}"
+    most = "at most " if smallest in reached else ""
+    if math.isnan(found.low):
+        return f"{most}{found.mean:.3f}"
+    return f"{most}{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def _loss_or_inf(record: RunRecord) -> float:

@@ -26,6 +26,7 @@ from scripts.reproduction.findings.results import (
     final_whole_loss,
     passage,
     share_of_steps,
+    share_told,
 )
 from scripts.reproduction.findings.statistics import estimate
 
@@ -52,29 +53,28 @@ def evidence_table(results: Sequence[Result]) -> Table:
     for each in results:
         edge = ", at the edge" if each.edge else ""
         cells = [each.label, f"{each.config.learning_rate:.4g}{edge}", each.seeds]
-        cells.append(_interval(each.values(final_test_loss_x), 4))
+        losses = each.values(final_test_loss_x)
+        cells.append(_interval(losses) if each.sound else "diverged")
         for rival in rivals:
             found = difference(each, rival, final_test_loss_x)
             cells.append("" if rival is each or found is None else found.told())
         for rival in rivals:
-            needs = each.shorter and rival is not each
-            cells.append(_interval(share_of_steps(each, rival), 3) if needs else "")
+            shares = [] if rival is each else share_of_steps(each, rival)
+            needs = each.shorter and shares
+            cells.append(share_told(shares, min(each.shorter)) if needs else "")
         seconds = [record.seconds for record in each.finished.values()]
         cells.append(f"{sum(seconds) / len(seconds):.0f}" if seconds else "")
         rows.append(tuple(cells))
     return [(*head, "seconds"), *rows]
 
 
-def _interval(values: Sequence[float], digits: int) -> str:
+def _interval(values: Sequence[float]) -> str:
     if not values:
         return ""
     found = estimate(values)
-    if math.isinf(found.mean):
-        return "more than 1"
-    text = f"{found.mean:.{digits}f}"
     if math.isnan(found.low):
-        return text
-    return f"{text} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+        return f"{found.mean:.4f}"
+    return f"{found.mean:.4f} ({found.low:.4f} to {found.high:.4f})"
 
 
 class Line(NamedTuple):
