@@ -23,6 +23,7 @@ def test_there_are_guides():
     assert {"choosing", "migration", "faq", "recipes", ELSEWHERE} <= set(NAMES)
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("page", RUN, ids=[page.stem for page in RUN])
 def test_blocks_run_one_after_the_other(page, request):
     if RELAXED in page.read_text():

@@ -45,6 +45,7 @@ def as_in_a_kernel(monkeypatch, relaxed_promotion, optimized) -> Iterator[None]:
 
 
 # Without a kernel: one would import everything again and share no compiled program.
+@pytest.mark.pages
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_without_an_error(name, as_in_a_kernel):

@@ -52,6 +52,7 @@ def browser() -> str:
 
 # One test, as the site is built once: another worker would build its own.
 @pytest.mark.slow
+@pytest.mark.pages
 def test_the_site_builds_and_every_page_is_whole(mathematics, browser, tmp_path):
     site = tmp_path / "html"
     command = ["-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "trees")]
@@ -82,6 +83,7 @@ def files_in_the_repository(found: Walk) -> int:
     return len(paths)
 
 
+@pytest.mark.pages
 def test_a_broken_page_is_found(mathematics, browser, tmp_path):
     shutil.copy(mathematics / "tex-svg-full.js", tmp_path)
     (tmp_path / "index.html").write_text(
