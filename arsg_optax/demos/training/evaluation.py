@@ -138,9 +138,7 @@ class Evaluator:
 
     def test_loss(self, state: TrainState) -> jax.Array:
         """The test loss at x, on the device."""
-        point, total, held_set = self.own_point(state), self._totals[1], self._sets[1]
-        start = self._problem.start_evaluation
-        return set_scores(total, start, *point, held_set.batches).loss
+        return self._of_set(1, *self.own_point(state), False).loss
 
     def own_point(
         self, state: TrainState, stop: object = False
@@ -161,16 +159,18 @@ class Evaluator:
     def _at(
         self, params: Params, model_state: ModelState, stop: object
     ) -> list[Scores]:
-        return [
-            set_scores(
-                total,
-                self._problem.start_evaluation,
-                params,
-                model_state,
-                _until(stop, held_set.batches),
-            )
-            for total, held_set in zip(self._totals, self._sets, strict=True)
-        ]
+        return [self._of_set(n, params, model_state, stop) for n in (0, 1)]
+
+    def _of_set(
+        self, number: int, params: Params, model_state: ModelState, stop: object
+    ) -> Scores:
+        return set_scores(
+            self._totals[number],
+            self._problem.start_evaluation,
+            params,
+            model_state,
+            _until(stop, self._sets[number].batches),
+        )
 
 
 def _until(stop: object, batches: Iterable[Batch]) -> Iterator[Batch]:

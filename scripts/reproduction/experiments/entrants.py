@@ -156,6 +156,13 @@ class Experiment(NamedTuple):
         trials = [self.trial(entrant, each, size, 0) for each in settings]
         return [each.holding_out() for each in trials] if entrant.held_out else trials
 
+    def every_length(
+        self, entrant: Entrant, settings: Settings, kind: str, size: Size
+    ) -> list[RunConfig]:
+        """All seeds of one setting, of the whole length and of the shorter ones."""
+        shorter = self.shorter(entrant, settings, kind, size).values()
+        return sum(shorter, self.repeated(entrant, settings, kind, size))
+
     def shorter(
         self, entrant: Entrant, settings: Settings, kind: str, size: Size
     ) -> dict[float, list[RunConfig]]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from arsg_optax.demos.report.summary import first_crossing
 from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from scripts.reproduction.experiments.entrants import Experiment, Size
@@ -193,15 +194,9 @@ def _last_crossing(
 ) -> float:
     """From where on all losses are at or below a target; inf if the last is not."""
     above = [n for n, loss in enumerate(losses) if not loss <= target]
-    if not above:
-        return shares[0]
-    last = above[-1]
-    if last + 1 == len(shares):
-        return math.inf
-    if not math.isfinite(losses[last]):
-        return shares[last + 1]
-    part = (losses[last] - target) / (losses[last] - losses[last + 1])
-    return shares[last] + part * (shares[last + 1] - shares[last])
+    last = above[-1] if above else 0
+    found = first_crossing(shares[last:], losses[last:], target)
+    return math.inf if found is None else found
 
 
 def share_told(shares: Sequence[float], smallest: float) -> str:
@@ -218,9 +213,7 @@ def share_told(shares: Sequence[float], smallest: float) -> str:
     if found.mean == smallest:
         return f"at most {smallest:.2f}"
     most = "at most " if smallest in reached else ""
-    if math.isnan(found.low):
-        return f"{most}{found.mean:.3f}"
-    return f"{most}{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+    return most + found.with_interval(3)
 
 
 def _loss_or_inf(record: RunRecord) -> float:

@@ -33,6 +33,11 @@ class Estimate(NamedTuple):
             return f"{self.mean:.4g}"
         return f"{self.mean:.4g} ± {self.deviation:.2g}"
 
+    def with_interval(self, digits: int) -> str:
+        """The mean with its interval, if it has one, to digits behind the point."""
+        mean, low, high = (f"{x:.{digits}f}" for x in (self.mean, self.low, self.high))
+        return mean if math.isnan(self.low) else f"{mean} ({low} to {high})"
+
     def told(self) -> str:
         """A difference with its interval, if it has one."""
         if math.isnan(self.low):

@@ -53,8 +53,8 @@ def evidence_table(results: Sequence[Result]) -> Table:
     for each in results:
         edge = ", at the edge" if each.edge else ""
         cells = [each.label, f"{each.config.learning_rate:.4g}{edge}", each.seeds]
-        losses = each.values(final_test_loss_x)
-        cells.append(_interval(losses) if each.sound else "diverged")
+        losses = estimate(each.values(final_test_loss_x)) if each.sound else None
+        cells.append(losses.with_interval(4) if losses else "diverged")
         for rival in rivals:
             found = difference(each, rival, final_test_loss_x)
             cells.append("" if rival is each or found is None else found.told())
@@ -66,15 +66,6 @@ def evidence_table(results: Sequence[Result]) -> Table:
         cells.append(f"{sum(seconds) / len(seconds):.0f}" if seconds else "")
         rows.append(tuple(cells))
     return [(*head, "seconds"), *rows]
-
-
-def _interval(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    found = estimate(values)
-    if math.isnan(found.low):
-        return f"{found.mean:.4f}"
-    return f"{found.mean:.4f} ({found.low:.4f} to {found.high:.4f})"
 
 
 class Line(NamedTuple):

@@ -74,9 +74,7 @@ def make_plan(experiment: Experiment, size: Size, store: Store) -> Plan:
             chosen = setting_of(experiment, entrant, kind, size, store)
             # Until it is known, a chosen setting runs as long as another of its grid.
             guess = candidates[0].settings if chosen is None else chosen
-            later += experiment.repeated(entrant, guess, kind, size)
-            for trials in experiment.shorter(entrant, guess, kind, size).values():
-                later += trials
+            later += experiment.every_length(entrant, guess, kind, size)
     planned = {trial.key() for trial in first}
     open_later = [
         trial
@@ -113,11 +111,7 @@ def later_trials(experiment: Experiment, size: Size, store: Store) -> list[RunCo
         for kind in SEARCHED:
             settings = setting_of(experiment, entrant, kind, size, store)
             if settings is not None:
-                found += experiment.repeated(entrant, settings, kind, size)
-                for trials in experiment.shorter(
-                    entrant, settings, kind, size
-                ).values():
-                    found += trials
+                found += experiment.every_length(entrant, settings, kind, size)
     return _once(found)
 
 
