@@ -22,6 +22,7 @@ from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.report.progress import RunProgress, ShareProgress
 from arsg_optax.demos.report.summary import averaged, unit_of, unit_of_task
 from arsg_optax.demos.report.terminal import print_sweep, print_table
+from arsg_optax.demos.tasks import Task
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.compare import compare, make_configs
 from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
@@ -255,7 +256,7 @@ def _sweep(
     seeds: int,
 ) -> int:
     """Searches all step sizes; what is found of each optimizer is kept at once."""
-    task, unit = material.task, unit_of_task(material.task)
+    task = material.task
     for config in configs:
         material.check(OPTIMIZERS[config.optimizer])
     console.print(
@@ -284,15 +285,19 @@ def _sweep(
         except KeyboardInterrupt:
             interrupted = True
     if rows:
-        print_sweep(console, rows, unit)
-        files = [table]
-        if chosen(rows):
-            from arsg_optax.demos.report.learning_rates import draw_step_sizes
-
-            picture = draw_step_sizes(rows, unit, f"{task.name}: step sizes")
-            files.append(write_atomically(directory / "step-sizes.png", picture))
-        for file in files:
+        print_sweep(console, rows, unit_of_task(task))
+        for file in [table, *_draw_sweep(directory, rows, task)]:
             console.print(str(file), highlight=False, soft_wrap=True)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if chosen(rows) else 1
+
+
+def _draw_sweep(directory: Path, rows: Sequence[Candidate], task: Task) -> list[Path]:
+    """Writes the picture; none where all diverged."""
+    if not chosen(rows):
+        return []
+    from arsg_optax.demos.report.learning_rates import draw_step_sizes
+
+    picture = draw_step_sizes(rows, unit_of_task(task), f"{task.name}: step sizes")
+    return [write_atomically(directory / "step-sizes.png", picture)]

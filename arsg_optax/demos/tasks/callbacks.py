@@ -43,7 +43,22 @@ class Callbacks:
         """The run ended, however it did."""
 
 
-class Log(Callbacks):
+class _Numbers(Callbacks):
+    """Collects the numbers of steps and of epochs; others override where they go."""
+
+    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
+        numbers = {"loss": loss, "steps_per_second": rate}
+        self._write("steps", numbers, trainer.total_steps)
+
+    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
+        numbers = epoch._asdict() | {"seconds": record.seconds}
+        self._write("epoch", numbers, epoch.step)
+
+    def _write(self, group: str, numbers: dict[str, float], step: int) -> None:
+        raise NotImplementedError
+
+
+class Log(_Numbers):
     """Writes `metrics.jsonl`: a line for each second of steps and for each epoch.
 
     Each is a JSON object with `event` (`"steps"` or `"epoch"`), `total_step` and
@@ -63,17 +78,13 @@ class Log(Callbacks):
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self._path, text.encode())
 
-    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
-        numbers = {"loss": loss, "steps_per_second": rate}
-        self._write("steps", trainer.total_steps, numbers)
-
     def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
         numbers = {"epoch": len(record.epochs), **epoch._asdict()}
-        self._write("epoch", epoch.step, {**numbers, "seconds": record.seconds})
+        self._write("epoch", {**numbers, "seconds": record.seconds}, epoch.step)
 
-    def _write(self, event: str, total: int, numbers: dict[str, Any]) -> None:
+    def _write(self, group: str, numbers: dict[str, float], step: int) -> None:
         shown = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-        line = {"event": event, "total_step": total, **shown}
+        line = {"event": group, "total_step": step, **shown}
         try:
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -95,7 +106,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-class TensorBoard(Callbacks):
+class TensorBoard(_Numbers):
     """Writes TensorBoard's event files.
 
     Args:
@@ -113,14 +124,6 @@ class TensorBoard(Callbacks):
         purge = done + 1 if done else None
         self._events = SummaryWriter(str(self._directory), purge_step=purge)
 
-    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
-        numbers = {"loss": loss, "steps_per_second": rate}
-        self._write("steps", numbers, trainer.total_steps)
-
-    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
-        numbers = epoch._asdict() | {"seconds": record.seconds}
-        self._write("epoch", numbers, epoch.step)
-
     def finished(self, record: RunRecord) -> None:
         # A full disk loses these lines; the checkpoints report it.
         with contextlib.suppress(OSError):
@@ -132,7 +135,7 @@ class TensorBoard(Callbacks):
                 self._events.add_scalar(f"{group}/{name}", value, step)
 
 
-class WeightsAndBiases(Callbacks):
+class WeightsAndBiases(_Numbers):
     """Sends the same numbers to Weights & Biases, under the run's directory as id.
 
     Args:
@@ -160,14 +163,8 @@ class WeightsAndBiases(Callbacks):
             resume="allow",
         )
 
-    def steps_done(self, trainer: Trainer, loss: float, rate: float) -> None:
-        numbers = {"steps/loss": loss, "steps/steps_per_second": rate}
-        self._run.log(numbers, step=trainer.total_steps)
-
-    def epoch_finished(self, record: RunRecord, epoch: Epoch) -> None:
-        numbers = epoch._asdict() | {"seconds": record.seconds}
-        shown = {f"epoch/{name}": value for name, value in numbers.items()}
-        self._run.log(shown, step=epoch.step)
-
     def finished(self, record: RunRecord) -> None:
         self._run.finish(exit_code=0 if record.outcome == Outcome.FINISHED else 1)
+
+    def _write(self, group: str, numbers: dict[str, float], step: int) -> None:
+        self._run.log({f"{group}/{k}": v for k, v in numbers.items()}, step=step)
