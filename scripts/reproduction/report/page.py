@@ -45,10 +45,11 @@ one.</p>
 <p class="note">"published": the paper's authors chose the setting. "grid": training
 loss chose it from the paper's grid, or, where the aim is to generalize (CIFAR-10's fine
 mode, NAMSG1, SWNTS1), accuracy on a held-out part of the training set. "recommended":
-the method's authors recommend it. "budget": chosen alike among ten candidates, for
-every method as many, all else at its author's defaults or, of this package's methods,
-at the paper's values for the task. Where two kinds choose the same, their rows are of
-the same runs. "assumed": no source gives a value; our presets stand in. Seed 0 selects
+the method's authors recommend it. "budget": chosen alike among as many candidates
+for every method (ten on the papers' tasks, four or five on transformers), all else at
+its author's defaults or, of this package's methods, at the paper's values for the task,
+on transformers at their own defaults. Where two kinds choose the same, their rows are
+of the same runs. "assumed": no source gives a value; our presets stand in. Seed 0 selects
 settings, and results come from other seeds; validation data select nothing.</p>
 """
 
