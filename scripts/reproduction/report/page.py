@@ -49,8 +49,8 @@ the method's authors recommend it. "budget": chosen alike among as many candidat
 for every method (ten on the papers' tasks, four or five on transformers), all else at
 its author's defaults or, of this package's methods, at the paper's values for the task,
 on transformers at their own defaults. Where two kinds choose the same, their rows are
-of the same runs. "assumed": no source gives a value; our presets stand in. Seed 0 selects
-settings, and results come from other seeds; validation data select nothing.</p>
+of the same runs. "assumed": no source gives a value; our presets stand in. Seed 0
+selects settings, and results come from other seeds; validation data select nothing.</p>
 """
 
 
