@@ -86,16 +86,28 @@ def draw(
     Returns:
         The picture by these endings.
     """
+    figure = new_figure(5.5 * len(panels), 5.4, title)
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        _fill(axes, panel, across)
+    legend_below(figure, all_axes[0], columns=3 * len(panels))
+    return written(figure, endings, salt)
+
+
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure, in inches, with a title above all."""
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def written(
+    figure: Figure, endings: Sequence[str] = ("png",), salt: str = ""
+) -> dict[str, bytes]:
+    """The files of a figure by their endings, as :func:`draw` has them."""
+    write = {"png": _png, "svg": _svg}
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
-        size = (5.5 * len(panels), 5.4)
-        figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, panel in zip(all_axes, panels, strict=True):
-            _fill(axes, panel, across)
-        legend_below(figure, all_axes[0], columns=3 * len(panels))
-        figure.suptitle(title, fontsize=11)
-        write = {"png": _png, "svg": _svg}
         return {ending: write[ending](figure) for ending in endings}
 
 

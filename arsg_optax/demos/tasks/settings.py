@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax.numpy as jnp
 import optax
+
+from arsg_optax.schedules import falling_observation, log_time_momentum
 
 
 class Clock(NamedTuple):
@@ -72,12 +74,52 @@ class AtEpoch:
         return f"epoch {self.epoch}"
 
 
-Option = float | int | Ramp | AtEpoch
+@dataclass(frozen=True)
+class LogTime:
+    """A momentum that grows with the run, see :func:`arsg_optax.log_time_momentum`.
+
+    Attributes:
+        delta: as there.
+    """
+
+    delta: float
+
+    def at(self, clock: Clock) -> optax.Schedule:
+        """The momentum as a schedule of the step count, whatever the run's length."""
+        del clock
+        return log_time_momentum(self.delta)
+
+    def __str__(self) -> str:
+        return f"(t+1)/(t+1+{self.delta:g})"
+
+
+@dataclass(frozen=True)
+class Falling:
+    """An observation that falls, see :func:`arsg_optax.falling_observation`.
+
+    Attributes:
+        power: as there.
+    """
+
+    power: float
+
+    def at(self, clock: Clock) -> optax.Schedule:
+        """The observation as a schedule of the step count, whatever the length."""
+        del clock
+        return falling_observation(self.power)
+
+    def __str__(self) -> str:
+        return f"1/(1+(t+2)^{self.power:g})"
+
+
+Moving = Ramp | AtEpoch | LogTime | Falling
+Option = float | int | Moving
+_MOVING = {kind.__name__: kind for kind in get_args(Moving)}
 
 
 def encode_option(option: Option) -> Any:
     """The option as JSON writes it."""
-    if isinstance(option, Ramp | AtEpoch):
+    if isinstance(option, Moving):
         return {type(option).__name__: asdict(option)}
     return option
 
@@ -86,7 +128,7 @@ def decode_option(held: Any) -> Option:
     """The option that :func:`encode_option` wrote; `ValueError` for anything else."""
     if isinstance(held, dict):
         ((kind, values),) = held.items()
-        return {"Ramp": Ramp, "AtEpoch": AtEpoch}[kind](**values)
+        return _MOVING[kind](**values)
     if not isinstance(held, int | float):
         raise ValueError(held)
     return held
@@ -111,9 +153,9 @@ class Settings:
         return ", ".join(f"{name} {value}" for name, value in self.options.items())
 
     def keywords(self, clock: Clock) -> dict[str, Any]:
-        """The options, with ramps made schedules and epochs made counts of steps."""
+        """The options, with what moves made schedules, and epochs counts of steps."""
         return {
-            name: value.at(clock) if isinstance(value, Ramp | AtEpoch) else value
+            name: value.at(clock) if isinstance(value, Moving) else value
             for name, value in self.options.items()
         }
 

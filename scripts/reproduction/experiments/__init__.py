@@ -8,10 +8,11 @@ from scripts.reproduction.experiments.arsg_paper import ARSG_PAPER
 from scripts.reproduction.experiments.entrants import Experiment
 from scripts.reproduction.experiments.namsg_paper import NAMSG_PAPER
 from scripts.reproduction.experiments.today import TODAY
+from scripts.reproduction.experiments.variants import VARIANTS
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     experiment.name: experiment
-    for experiment in (*ARSG_PAPER, *NAMSG_PAPER, *ADAREM_PAPER, *TODAY)
+    for experiment in (*ARSG_PAPER, *NAMSG_PAPER, *ADAREM_PAPER, *TODAY, *VARIANTS)
 }
 
 

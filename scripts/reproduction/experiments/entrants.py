@@ -92,6 +92,10 @@ class Experiment(NamedTuple):
             evaluated; the papers' plots are of minibatch losses.
         preset: of the task, where it changes the network or the length.
         epochs: of each run, None for the task's.
+        baselines: labels of those from which the table of final losses takes
+            differences; without any there is no such table.
+        curves: whether its picture shows curves, and not the final losses less that of
+            the first baseline.
     """
 
     name: str
@@ -104,6 +108,8 @@ class Experiment(NamedTuple):
     at_x: bool = False
     preset: str = NO_PRESET
     epochs: int | None = None
+    baselines: tuple[str, ...] = ()
+    curves: bool = True
 
     def size(self, name: str) -> Size:
         """The size of that name.
@@ -151,8 +157,13 @@ class Experiment(NamedTuple):
         )
 
     def candidates(self, entrant: Entrant, kind: str, size: Size) -> list[RunConfig]:
-        """What a choice of that kind is made from, by seed 0; none without a search."""
+        """What a choice of that kind is made from, by seed 0.
+
+        None without a search, nor where there is nothing to choose.
+        """
         settings = entrant.searched.get(kind, ()) if size.searches else ()
+        if len(settings) == 1:
+            return []
         trials = [self.trial(entrant, each, size, 0) for each in settings]
         return [each.holding_out() for each in trials] if entrant.held_out else trials
 

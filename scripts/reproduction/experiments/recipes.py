@@ -5,7 +5,7 @@ or on the network.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +22,7 @@ from arsg_optax.demos.training.optimizers import (
     Optimizer,
     Params,
     Points,
+    orsg,
 )
 
 _COLORS = 3  # Input channels of a convolution that sees pixels, at most.
@@ -124,6 +125,13 @@ def averaged_orsg(
     return arsg_optax.average_remotely(arsg_optax.orsg(learning_rate, **options))
 
 
+def rms_orsg(
+    learning_rate: optax.ScalarOrSchedule, **options: Any
+) -> optax.GradientTransformation:
+    """ORSG with steps as large as AdamW's."""
+    return orsg(learning_rate, scale="rms", **options)
+
+
 def hidden_weights(params: Params) -> Any:
     """Which arrays Muon takes, and how it reads them as matrices; None for others.
 
@@ -184,24 +192,29 @@ def average_params(decay: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def swnts1(
-    learning_rate: optax.ScalarOrSchedule, *, average: float = 0.999, **options: Any
-) -> optax.GradientTransformation:
-    """SWNTS, evaluated at an exponential moving average of its parameters.
-
-    The paper tells no decay of the average; 0.999 forgets in four epochs of its tasks.
+def smoothed(
+    make: Callable[..., optax.GradientTransformation],
+) -> Callable[..., optax.GradientTransformation]:
+    """An optimizer, evaluated at an exponential moving average of its parameters.
 
     Args:
-        learning_rate: of SWNTS.
-        average: decay of the average.
-        **options: of :func:`arsg_optax.swnts`.
+        make: of a learning rate and other keyword arguments.
 
-    References:
-        Chen et al., NAMSG, section 5.2.
+    Returns:
+        The same with one more keyword argument, `average`, the decay of the average.
     """
-    return optax.chain(
-        arsg_optax.swnts(learning_rate, **options), average_params(average)
-    )
+
+    def method(
+        learning_rate: optax.ScalarOrSchedule, *, average: float = 0.999, **options: Any
+    ) -> optax.GradientTransformation:
+        return optax.chain(make(learning_rate, **options), average_params(average))
+
+    return method
+
+
+# Chen et al., NAMSG, section 5.2, who name no decay; 0.999 forgets in four epochs of
+# their tasks.
+swnts1 = smoothed(arsg_optax.swnts)
 
 
 def _mean(state: optax.OptState, params: Params) -> Params:
@@ -220,6 +233,11 @@ RECIPES: Mapping[str, Optimizer] = {
         Optimizer("averaged_adamw", averaged_adamw, ITERATE, baseline=False),
         Optimizer("averaged_orsg", averaged_orsg, ITERATE, baseline=False),
         Optimizer("hidden_muon", muon, needs_rank=2),
+        Optimizer("rms_orsg", rms_orsg, ITERATE, baseline=False, needs_rank=2),
+        Optimizer("smoothed_adamw", smoothed(optax.adamw), _SMOOTHED),
+        Optimizer(
+            "smoothed_orsg", smoothed(orsg), _SMOOTHED, baseline=False, needs_rank=2
+        ),
         Optimizer("swnts1", swnts1, _SMOOTHED, baseline=False),
     )
 }

@@ -10,7 +10,7 @@ _AVERAGED = (0.003, 0.006, 0.012, 0.024)
 _ORTHOGONAL = (0.01, 0.02, 0.04, 0.08)
 
 
-def _entrant(
+def entrant(
     label: str,
     optimizer: str,
     steps: tuple[float, ...],
@@ -26,32 +26,32 @@ def _entrant(
 
 
 _ENTRANTS = (
-    _entrant("AdamW", "adamw", _ADAPTIVE, b2=0.99),
-    _entrant("NAdamW", "nadamw", _ADAPTIVE, b2=0.99),
-    _entrant(
+    entrant("AdamW", "adamw", _ADAPTIVE, b2=0.99),
+    entrant("NAdamW", "nadamw", _ADAPTIVE, b2=0.99),
+    entrant(
         "Schedule-free AdamW", "schedule_free_adamw", _AVERAGED, "constant", b2=0.99
     ),
-    _entrant("Muon, all matrices", "muon", _ORTHOGONAL, adam_b2=0.99),
-    _entrant("Muon", "inner_muon", _ORTHOGONAL),
-    _entrant("ORSG", "orsg", _ORTHOGONAL),
-    _entrant("ARSGW", "arsgw", _ADAPTIVE),
-    _entrant("AdamW, averaged", "averaged_adamw", _ADAPTIVE, "constant"),
-    _entrant("ORSG, averaged", "averaged_orsg", _ORTHOGONAL, "constant"),
+    entrant("Muon, all matrices", "muon", _ORTHOGONAL, adam_b2=0.99),
+    entrant("Muon", "inner_muon", _ORTHOGONAL),
+    entrant("ORSG", "orsg", _ORTHOGONAL),
+    entrant("ARSGW", "arsgw", _ADAPTIVE),
+    entrant("AdamW, averaged", "averaged_adamw", _ADAPTIVE, "constant"),
+    entrant("ORSG, averaged", "averaged_orsg", _ORTHOGONAL, "constant"),
 )
 
 # The protocol of docs/evidence.md: as many candidates for everyone, factors of two.
-_FIVE = tuple(0.00125 * 2**n for n in range(5))
-_FIVE_LARGER = tuple(2 * step for step in _FIVE)
-_FIVE_ORTHOGONAL = tuple(4 * step for step in _FIVE)
+FIVE = tuple(0.00125 * 2**n for n in range(5))
+FIVE_LARGER = tuple(2 * step for step in FIVE)
+FIVE_ORTHOGONAL = tuple(4 * step for step in FIVE)
 _STAGE_1 = (
-    _entrant("AdamW", "adamw", _FIVE, b2=0.99),
-    _entrant("NAdamW", "nadamw", _FIVE, b2=0.99),
-    _entrant(
-        "Schedule-free AdamW", "schedule_free_adamw", _FIVE_LARGER, "constant", b2=0.99
+    entrant("AdamW", "adamw", FIVE, b2=0.99),
+    entrant("NAdamW", "nadamw", FIVE, b2=0.99),
+    entrant(
+        "Schedule-free AdamW", "schedule_free_adamw", FIVE_LARGER, "constant", b2=0.99
     ),
-    _entrant("Muon", "inner_muon", _FIVE_ORTHOGONAL),
-    _entrant("ORSG", "orsg", _FIVE_ORTHOGONAL, shortened=True),
-    _entrant("ARSGW", "arsgw", _FIVE, shortened=True),
+    entrant("Muon", "inner_muon", FIVE_ORTHOGONAL),
+    entrant("ORSG", "orsg", FIVE_ORTHOGONAL, shortened=True),
+    entrant("ARSGW", "arsgw", FIVE, shortened=True),
 )
 _PROTOCOL = Size(
     "five step sizes each, chosen by training loss with one seed; five other seeds",
@@ -74,6 +74,7 @@ def _evidence(name: str, task: str) -> Experiment:
         at_x=True,
         preset="tiny",
         epochs=25,
+        baselines=("AdamW", "Muon"),
     )
 
 

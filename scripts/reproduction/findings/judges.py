@@ -179,9 +179,35 @@ def _smallest(
     return Judge((label,), tuple(others), judged)
 
 
-def lowest_validation_loss(label: str, others: Sequence[str]) -> Judge:
-    """A judge of the lowest validation loss after the last step, at the own points."""
-    return _smallest("final validation loss", final_test_loss_x, label, others)
+def lowest_validation_loss(
+    label: str, others: Sequence[str], tolerance: float = 0.0
+) -> Judge:
+    """A judge of the lowest validation loss after the last step, at the own points.
+
+    Args:
+        label: of the method.
+        others: to be beaten.
+        tolerance: nats by which it may stay behind.
+    """
+    what = "final validation loss"
+    return _smallest(what, final_test_loss_x, label, others, tolerance)
+
+
+def close_validation_loss(label: str, other: str, percent: float) -> Judge:
+    """A judge of a final validation loss that is hardly above another's.
+
+    Args:
+        label: of the method.
+        other: to be followed.
+        percent: by which it may stay behind.
+    """
+
+    def logarithm(epochs: tuple[Epoch, ...]) -> float:
+        return 100 * math.log(final_test_loss_x(epochs))
+
+    what = "100 times the logarithm of the final validation loss"
+    limit = 100 * math.log1p(percent / 100)
+    return _smallest(what, logarithm, label, (other,), limit)
 
 
 def needs_fewer_steps(label: str, than: str, share: float) -> Judge:

@@ -1,4 +1,4 @@
-"""An experiment's curves, as the papers draw them: training loss and validation."""
+"""An experiment's picture: curves, as the papers draw them, or final losses."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,6 +10,7 @@ from arsg_optax.demos.tasks.kinds import Text
 from arsg_optax.demos.tasks.records import Epoch
 from scripts.reproduction.experiments.entrants import Experiment
 from scripts.reproduction.findings.results import Result
+from scripts.reproduction.report.differences import draw_differences
 
 _NATS = "mean cross entropy (nats)"
 
@@ -33,6 +34,8 @@ def draw_results(
     Returns:
         The picture by these endings.
     """
+    if not experiment.curves:
+        return draw_differences(results, experiment.baselines[0], title, endings)
     text = isinstance(find_task(experiment.task).kind, Text)
     at_x: Number = (lambda e: e.test_loss_x) if text else _accuracy_x
     at_y: Number = (lambda e: e.test_loss_y) if text else _accuracy_y

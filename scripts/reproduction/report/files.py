@@ -46,9 +46,8 @@ def contents(
 
     `table` and `reach-table` (settings of the paper and of its grids), `today` and
     `reach-today` (today's methods, equal budgets) as Markdown and CSV; a picture for
-    each kind of setting as PNG and SVG; `evidence`, where shorter runs belong to the
-    size; `verdicts.md`; `about.json` (command,
-    configuration, versions, hours).
+    each kind of setting as PNG and SVG; `evidence`, where the experiment has
+    baselines; `verdicts.md`; `about.json` (command, configuration, versions, hours).
 
     Args:
         overview: with at least one result.
@@ -58,8 +57,9 @@ def contents(
     found: dict[str, bytes] = {}
     for name, (main, reach) in tables(overview).items():
         found |= _table(name, main) | _table(f"reach-{name}", reach)
-    if overview.size.shares:
-        found |= _table("evidence", evidence_table(overview.results))
+    if overview.experiment.baselines:
+        table = evidence_table(overview.results, overview.experiment.baselines)
+        found |= _table("evidence", table)
     for kind in overview.kinds if pictures else ():
         title = figure_title(overview, kind)
         images = draw_results(overview.experiment, drawn(overview, kind), title)

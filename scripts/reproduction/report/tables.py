@@ -38,17 +38,23 @@ TABLES = {"table": (PUBLISHED, GRID, ASSUMED), "today": (RECOMMENDED, BUDGET)}
 Table = list[tuple[str, ...]]
 
 
-def evidence_table(results: Sequence[Result]) -> Table:
-    """Final validation losses at the own points, and steps to those of two baselines.
+def evidence_table(results: Sequence[Result], baselines: Sequence[str]) -> Table:
+    """Final validation losses at the own points, and steps to those of baselines.
 
     Losses in nats and seconds are means over seeds, differences are paired by seed;
-    brackets hold 95 % intervals (Student's t).
+    brackets hold 95 % intervals (Student's t). Shares of steps are left out where
+    nothing was run at shorter lengths.
+
+    Args:
+        results: of one kind.
+        baselines: labels.
     """
     by_label = {each.label: each for each in results}
-    rivals = [by_label[name] for name in ("AdamW", "Muon") if name in by_label]
+    rivals = [by_label[name] for name in baselines if name in by_label]
+    reached = rivals if any(each.shorter for each in results) else []
     head = ["method", "learning rate", "seeds", "validation loss"]
     head += [f"less {each.label}'s" for each in rivals]
-    head += [f"share of {each.label}'s steps" for each in rivals]
+    head += [f"share of {each.label}'s steps" for each in reached]
     rows = []
     for each in results:
         edge = ", at the edge" if each.edge else ""
@@ -58,7 +64,7 @@ def evidence_table(results: Sequence[Result]) -> Table:
         for rival in rivals:
             found = difference(each, rival, final_test_loss_x)
             cells.append("" if rival is each or found is None else found.told())
-        for rival in rivals:
+        for rival in reached:
             shares = [] if rival is each else share_of_steps(each, rival)
             needs = each.shorter and shares
             cells.append(share_told(shares, min(each.shorter)) if needs else "")

@@ -69,11 +69,11 @@ def make_plan(experiment: Experiment, size: Size, store: Store) -> Plan:
     later: list[RunConfig] = []
     for entrant in experiment.entrants:
         for kind in SEARCHED:
-            if not (candidates := experiment.candidates(entrant, kind, size)):
+            if not (size.searches and (known := entrant.searched.get(kind))):
                 continue
             chosen = setting_of(experiment, entrant, kind, size, store)
             # Until it is known, a chosen setting runs as long as another of its grid.
-            guess = candidates[0].settings if chosen is None else chosen
+            guess = known[0] if chosen is None else chosen
             later += experiment.every_length(entrant, guess, kind, size)
     planned = {trial.key() for trial in first}
     open_later = [
@@ -127,10 +127,12 @@ def setting_of(
     """A setting of a kind.
 
     None if the method has none, if its candidates are not all recorded yet, or if all
-    of them diverged.
+    of them diverged. A single candidate needs no record.
     """
     if kind not in SEARCHED:
         return entrant.fixed.get(kind)
+    if size.searches and len(known := entrant.searched.get(kind, ())) == 1:
+        return known[0]
     trials = experiment.candidates(entrant, kind, size)
     records = [store.find(trial) for trial in trials]
     known = (record for record in records if record is not None)
@@ -154,7 +156,7 @@ def reported_trials(
 def is_at_edge(entrant: Entrant, kind: str, settings: Settings) -> bool:
     """Whether a step size is the smallest or the largest of its candidates."""
     steps = {_step(each) for each in entrant.searched.get(kind, ())}
-    return bool(steps) and _step(settings) in (min(steps), max(steps))
+    return len(steps) > 1 and _step(settings) in (min(steps), max(steps))
 
 
 def _step(settings: Settings) -> float:

@@ -7,16 +7,26 @@ from pathlib import Path
 import pytest
 
 from arsg_optax.demos.tasks.records import RunRecord
+from arsg_optax.demos.tasks.settings import (
+    Clock,
+    Falling,
+    LogTime,
+    decode_option,
+    encode_option,
+)
 from scripts.reproduction.experiments import find_experiment
+from scripts.reproduction.experiments.entrants import BUDGET
 from scripts.reproduction.findings.claims import CLAIMS
 from scripts.reproduction.findings.judges import (
     NOT,
     PARTLY,
     REPRODUCED,
+    close_validation_loss,
     lowest_validation_loss,
     needs_fewer_steps,
 )
 from scripts.reproduction.findings.results import find_results, share_of_steps
+from scripts.reproduction.report.figures import draw_results
 from scripts.reproduction.report.tables import evidence_table
 from scripts.reproduction.runs.plan import first_trials, later_trials, make_plan
 from scripts.reproduction.store import Store
@@ -91,7 +101,7 @@ def test_claims_of_steps_and_of_losses():
 
 def test_the_table_has_intervals():
     adamw = ends("AdamW", "adamw", 2.5, 2.7)
-    head, *rows = evidence_table([adamw, MUON, ORSG])
+    head, *rows = evidence_table([adamw, MUON, ORSG], ("AdamW", "Muon"))
     assert head[4:8] == (
         "less AdamW's",
         "less Muon's",
@@ -108,7 +118,7 @@ def test_the_table_has_intervals():
     assert by_method["Muon"]["less Muon's"] == ""
     assert by_method["AdamW"]["share of Muon's steps"] == ""
     late = ends("ORSG", "orsg", 2.8, 2.8, shorter={0.8: (2.9, 2.9)})
-    assert evidence_table([adamw, late])[2][-2] == "0 of 2 seeds get there"
+    assert evidence_table([adamw, late], ("AdamW",))[2][-2] == "0 of 2 seeds get there"
 
 
 def test_what_is_run(tmp_path: Path):
@@ -144,12 +154,69 @@ def test_what_is_run(tmp_path: Path):
     assert all(each.complete for each in found.values())
 
 
+def test_a_table_without_shorter_runs_has_no_shares():
+    head, *rows = evidence_table([MUON, MUON._replace(label="other")], ("Muon",))
+    assert head[4:] == ("less Muon's", "seconds")
+    assert [row[4] for row in rows] == ["", "+0 (+0 to +0)"]
+
+
+def test_a_loss_within_percents():
+    def verdict(loss, percent):
+        ours = ends("ORSG", "orsg", loss, loss)
+        judge = close_validation_loss("ORSG", "Muon", percent)
+        return judge({"ORSG": ours, "Muon": MUON}).verdict
+
+    assert verdict(2.019, 1.0) == REPRODUCED
+    assert verdict(2.021, 1.0) == NOT
+    assert verdict(2.021, 1.1) == REPRODUCED
+
+
+def test_a_single_candidate_is_chosen_without_a_run(tmp_path: Path):
+    store, experiment = Store(tmp_path), find_experiment("today-ablation")
+    size = experiment.size("full")
+    assert first_trials(experiment, size) == []
+    plan = make_plan(experiment, size, store)
+    later = later_trials(experiment, size, store)
+    assert plan.later == len(later) == 5 * len(experiment.entrants)
+    orsg = [each for each in later if each.options == {"weight_decay": 0.1}]
+    assert {each.learning_rate for each in orsg} == {0.02, 0.005}
+    # Its defaults are runs of stage 1, which are not run again.
+    known = find_experiment("today-python-tiny")
+    settings = known.entrant("ORSG").searched[BUDGET][2]
+    stage_1 = known.repeated(known.entrant("ORSG"), settings, BUDGET, SIZE)
+    assert {each.key() for each in stage_1} <= {each.key() for each in later}
+    store.keep(RunRecord(stage_1[0], "finished", epochs([1.0] * 25), 10.0))
+    (found,) = find_results(experiment, size, store)
+    assert (found.label, found.edge, found.runs) == ("ORSG", False, 5)
+
+
+def test_moving_options_are_read_back_and_act():
+    clock = Clock(75, 25, 25)
+    for option, value in ((LogTime(4.0), 8 / 12), (Falling(0.25), 1 / (1 + 9**0.25))):
+        assert decode_option(encode_option(option)) == option
+        assert option.at(clock)(7) == pytest.approx(value)
+
+
+def test_differences_are_drawn_for_many_variants():
+    experiment = find_experiment("today-ablation")
+    lost = ends("μ falls", "orsg", 9.0)
+    lost = lost._replace(
+        records={0: dataclasses.replace(lost.records[0], outcome="diverged")}
+    )
+    found = [ORSG, MUON, lost, ends("δ = 2.0", "orsg", 1.9)]
+    images = draw_results(experiment, found, "a title")
+    assert images["png"].startswith(b"\x89PNG") and b"</svg>" in images["svg"]
+    assert draw_results(experiment, found, "a title") == images
+
+
 def test_claims_name_entrants_and_stand_on_the_page():
     labels = {each.label for each in EXPERIMENT.entrants}
     page = (Path(__file__).parents[3] / "docs" / "evidence.md").read_text()
     for claim in CLAIMS["today-python-tiny"]:
         assert set(claim.judge.needs) <= labels
-        words = claim.text.replace("ORSG", "`orsg`").replace("ARSGW", "`arsgw`")
+    names = [name for name in CLAIMS if name.startswith("today-")]
+    for claim in {claim.text: claim for name in names for claim in CLAIMS[name]}:
+        words = claim.replace("ORSG", "`orsg`").replace("ARSGW", "`arsgw`")
         assert words in page
     other = find_experiment("today-wikitext2-tiny")
     assert replace_task(other) == replace_task(EXPERIMENT)

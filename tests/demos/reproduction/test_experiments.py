@@ -37,6 +37,10 @@ NAMES = (
     "today-python-tiny",
     "today-wikitext2-tiny",
     "python-transformer",
+    "today-drop-in-python",
+    "today-drop-in-wikitext2",
+    "today-ablation",
+    "today-points",
 )
 COUNTS = {
     "SGD": 32,

@@ -1,0 +1,124 @@
+"""ORSG and ARSGW in detail: a drop-in for AdamW, an ablation, points to evaluate at.
+
+The protocol is that of docs/evidence.md, whose tables these experiments fill.
+"""
+
+from arsg_optax.demos.tasks.settings import Falling, LogTime
+from scripts.reproduction.experiments.entrants import Entrant, Experiment, Size
+from scripts.reproduction.experiments.today import (
+    FIVE,
+    FIVE_LARGER,
+    FIVE_ORTHOGONAL,
+    entrant,
+)
+
+# What AdamW and ORSG chose on each text in stage 1.
+_ADAMW = {"python": 0.005, "wikitext2": 0.005}
+_ORSG = 0.02
+
+
+def _drop_in(text: str) -> Experiment:
+    step = (_ADAMW[text],)
+    entrants = (
+        entrant("AdamW", "adamw", step, b2=0.99),
+        entrant("NAdamW", "nadamw", step, b2=0.99),
+        entrant("ARSGW", "arsgw", step),
+        entrant('ORSG, scale="rms"', "rms_orsg", step),
+    )
+    protocol = Size(
+        "AdamW's step size and decay for all; five seeds", 5, 5, searches=True
+    )
+    return _experiment(f"today-drop-in-{text}", text, entrants, protocol, "AdamW")
+
+
+def _ablation() -> Experiment:
+    orsg = "orsg", (_ORSG,)
+    arsgw = "arsgw", (_ADAMW["python"],)
+    entrants = (
+        entrant("ORSG", *orsg),
+        *(entrant(f"μ = {mu}", *orsg, observation=mu) for mu in (0.05, 0.1, 0.3)),
+        entrant("μ falls", *orsg, observation=Falling(0.25)),
+        *(entrant(f"δ = {d}", *orsg, b1=LogTime(d)) for d in (2.0, 4.0, 16.0)),
+        *(entrant(f"b1 = {b}", *orsg, b1=b) for b in (0.9, 0.95, 0.98, 0.99)),
+        entrant("b1 = 0.95, μ = 0.05", *orsg, b1=0.95, observation=0.05),
+        entrant("b1 = 0.95, exact", *orsg, b1=0.95, exact=True),
+        entrant("no decay", *orsg, weight_decay=0.0),
+        entrant("ARSGW", *arsgw),
+        *(entrant(f"ARSGW, μ = {mu}", *arsgw, observation=mu) for mu in (0.05, 0.2)),
+        *(entrant(f"ARSGW, δ = {d}", *arsgw, b1=LogTime(d)) for d in (4.0, 16.0)),
+        entrant("ARSGW, b1 = 0.9", *arsgw, b1=0.9),
+        entrant("ARSGW, exact", *arsgw, exact=True),
+        entrant("ARSG's rms", "arsg", arsgw[1], b1=LogTime(8.0)),
+    )
+    protocol = Size("all at the step sizes of stage 1; five seeds", 5, 5, searches=True)
+    short = Size("a quarter of the steps; five seeds", 5, 5, searches=True, epochs=6)
+    found = _experiment("today-ablation", "python", entrants, protocol, "ORSG")
+    return found._replace(sizes={"full": protocol, "short": short}, curves=False)
+
+
+def _points() -> Experiment:
+    adaptive, orthogonal = FIVE[:3], FIVE_ORTHOGONAL[:3]
+    entrants = (
+        entrant("ORSG, cosine", "orsg", FIVE_ORTHOGONAL),
+        entrant("ORSG", "orsg", orthogonal, "constant"),
+        *(
+            entrant(
+                f"ORSG, average {a}", "smoothed_orsg", orthogonal, "constant", average=a
+            )
+            for a in (0.9, 0.99, 0.999)
+        ),
+        entrant("ORSG, averaged remotely", "averaged_orsg", orthogonal, "constant"),
+        entrant("ARSGW, cosine", "arsgw", FIVE),
+        entrant("ARSGW", "arsgw", adaptive, "constant"),
+        entrant("AdamW, cosine", "adamw", FIVE, b2=0.99),
+        entrant("AdamW", "adamw", adaptive, "constant", b2=0.99),
+        entrant(
+            "AdamW, average 0.99",
+            *("smoothed_adamw", adaptive, "constant"),
+            average=0.99,
+            b2=0.99,
+        ),
+        entrant("AdamW, averaged remotely", "averaged_adamw", adaptive, "constant"),
+        entrant(
+            "Schedule-free AdamW",
+            "schedule_free_adamw",
+            FIVE_LARGER,
+            "constant",
+            b2=0.99,
+        ),
+    )
+    protocol = Size(
+        "step sizes chosen by training loss with one seed, of five, or of three where "
+        "they are constant; three other seeds",
+        3,
+        3,
+        searches=True,
+    )
+    found = _experiment("today-points", "python", entrants, protocol, "ORSG, cosine")
+    return found._replace(curves=False)
+
+
+def _experiment(
+    name: str, text: str, entrants: tuple[Entrant, ...], size: Size, baseline: str
+) -> Experiment:
+    return Experiment(
+        name,
+        f"{text}-transformer",
+        "no paper: 1,875 steps of the preset tiny, see docs/evidence.md",
+        entrants,
+        {"full": size},
+        "next byte",
+        "next byte",
+        at_x=True,
+        preset="tiny",
+        epochs=25,
+        baselines=(baseline,),
+    )
+
+
+_ABLATION = _ablation()
+VARIANTS = (_drop_in("python"), _drop_in("wikitext2"), _ABLATION, _points())
+# Of the ablation, but for ORSG as it is.
+VARIANTS_OF_ORSG = tuple(
+    each.label for each in _ABLATION.entrants[1:] if each.optimizer == "orsg"
+)
