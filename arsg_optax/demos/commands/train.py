@@ -49,7 +49,7 @@ class Train(RunConfig):
         seeds: Runs, from --seed on; of several each has a directory seed-N of its own.
         wandb: Project of Weights & Biases that is told of the run, too.
         resume: Directory of a run to go on with; its own options hold, and none but
-            --data-dir, --extend and --wandb may be given beside it.
+            --data-dir, --extend, --mesh and --wandb may be given beside it.
         extend: With --resume: epochs to add to the run, also to one that has ended.
             The times of its schedule stretch with it.
         evaluate: Directory of a run whose newest checkpoint is evaluated, and nothing
@@ -88,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.evaluate is not None:
         return _evaluate(console, options, options.evaluate)
     if options.resume is not None:
-        _check_alone(options, ("resume", "data_dir", "extend", "wandb"))
+        _check_alone(options, ("resume", "data_dir", "extend", "mesh", "wandb"))
         directory = options.resume
         with StepProgress(console) as progress:
             record = resume(
@@ -97,6 +97,7 @@ def run(arguments: Sequence[str]) -> int:
                 *_logs(directory, options.wandb),
                 data_dir=options.data_dir,
                 extend=options.extend,
+                mesh=options.mesh,
             )
         return _report(console, record, directory)
     if options.extend:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Self, get_args, get_type_hints
 
+import jax
 import tyro
 
 from arsg_optax.demos.errors import UsageError, find_named
@@ -24,6 +25,7 @@ from arsg_optax.demos.tasks.settings import (
 )
 from arsg_optax.demos.tasks.streams import StreamedImages
 from arsg_optax.demos.tasks.task import DTYPES
+from arsg_optax.demos.training.layout import Layout, make_layout, read_mesh
 from arsg_optax.demos.training.optimizers import OPTIMIZERS, SLOW, Optimizer
 
 # The preset of a run whose step size and options stand in the configuration itself.
@@ -57,6 +59,8 @@ _IN_EVERY_KEY = (
 )
 # What changes no number.
 _IN_NO_KEY = ("preset", "checkpoint_every", "save_seconds", "keep", "workers")
+# With what a run may go on otherwise than it began, but for its rounding.
+_MAY_CHANGE = ("epochs", "mesh", "split_state")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +168,10 @@ class RunConfig(TaskConfig):
         keep: Newest checkpoints to keep.
         workers: Threads that read and decode streamed images (None or 0: one per
             core).
+        mesh: Devices by axis, as data=8 or data=4,fsdp=2: every batch is split over all
+            of them, parameters and the optimizer's arrays over fsdp (None: one
+            device).
+        split_state: Split the optimizer's arrays over data, too (ZeRO-1).
     """
 
     optimizer: str = "arsg"
@@ -178,6 +186,8 @@ class RunConfig(TaskConfig):
     save_seconds: float = 30.0
     keep: int = 3
     workers: int | None = None
+    mesh: str | None = None
+    split_state: bool = False
 
     def check(self, known: Mapping[str, Optimizer] = OPTIMIZERS) -> None:
         """Raises `UsageError` for whatever can be told without the data.
@@ -196,6 +206,36 @@ class RunConfig(TaskConfig):
                 f"accumulate must be 1 with {self.optimizer}, got {self.accumulate}: "
                 "lookahead's pair of parameters cannot wait"
             )
+        self._check_mesh()
+
+    def _check_mesh(self) -> None:
+        if jax.process_count() > 1:
+            raise UsageError(
+                f"a run must have one process, got {jax.process_count()} of "
+                "jax.distributed: each would train the same and write the same files; "
+                "start one, which may use all devices of its machine by mesh"
+            )
+        if self.split_state and self.mesh is None:
+            raise UsageError(
+                "split_state needs the devices to split over, got no mesh; give one, "
+                "as data=8"
+            )
+        batch, layout = self.chosen_task().batch_size, self.layout()
+        if layout is not None and batch % layout.devices:
+            raise UsageError(
+                f"batch_size must be a multiple of the mesh's {layout.devices} "
+                f"devices, got {batch}"
+            )
+
+    def layout(self) -> Layout | None:
+        """Where the run lies; None for one device.
+
+        Raises:
+            UsageError: if the mesh cannot be read or does not fit the devices.
+        """
+        if self.mesh is None:
+            return None
+        return make_layout(read_mesh(self.mesh), self.split_state)
 
     def chosen_task(self) -> Task:
         """The task, with this run's changes."""
@@ -269,7 +309,8 @@ class RunConfig(TaskConfig):
             before: the other one. Both are resolved; of epochs there may be more now.
         """
         now, then = encode(self), encode(before)
-        names = [n for n in then if n not in _IN_NO_KEY and n != "epochs"]
+        free = (*_IN_NO_KEY, *_MAY_CHANGE)
+        names = [n for n in then if n not in free]
         differing = [n for n in names if now[n] != then[n]]
         if (self.epochs or 0) < (before.epochs or 0):
             differing.append("epochs")

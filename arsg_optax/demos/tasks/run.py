@@ -58,6 +58,7 @@ def resume(
     data_dir: Path | None = None,
     material: Material | None = None,
     extend: int = 0,
+    mesh: str | None = None,
 ) -> RunRecord:
     """Continues a run from its newest whole checkpoint, bit for bit.
 
@@ -70,6 +71,7 @@ def resume(
         material: as for :func:`run`.
         extend: epochs to add to the run, whose configuration is then rewritten. The
             times of its schedule and of its settings stretch with it.
+        mesh: other devices than it had, which changes the rounding; None for the same.
 
     Raises:
         UsageError: if there is no run in the directory.
@@ -84,10 +86,12 @@ def resume(
                 f"{extend} and {config.steps} steps"
             )
         config = replace(config, epochs=config.chosen_task().epochs + extend)
+    if mesh is not None:
+        config = replace(config, mesh=mesh)
     session = _session(config, callbacks, directory, data_dir, material, None)
     with held(directory):
         session.restore()
-        if extend:
+        if extend or mesh is not None:
             session.keep()
         return session.run()
 

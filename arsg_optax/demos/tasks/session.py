@@ -58,7 +58,11 @@ class Session:
         self._directory, self._callbacks, self._scratch = directory, callbacks, scratch
         task, resolved = config.chosen_task(), config.resolved()
         self._trainer = task.trainer(
-            material.setup, optimizer, resolved.settings, seed=config.seed
+            material.setup,
+            optimizer,
+            resolved.settings,
+            seed=config.seed,
+            layout=config.layout(),
         )
         facts = {**machine(), **material.facts()}
         self._record = RunRecord(resolved, machine=facts, trainer=self._trainer)

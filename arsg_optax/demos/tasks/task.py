@@ -10,6 +10,7 @@ import optax
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks.settings import Clock, Constant, Schedule, Settings
+from arsg_optax.demos.training.layout import Layout
 from arsg_optax.demos.training.optimizers import Optimizer
 from arsg_optax.demos.training.problems import Problem
 from arsg_optax.demos.training.sources import Sources
@@ -190,6 +191,7 @@ class Task:
         *,
         seed: int,
         start: tuple[Any, Any] | None = None,
+        layout: Layout | None = None,
     ) -> Trainer:
         """A trainer by the task's protocol; see :class:`Trainer` for the arguments."""
         steps = setup.sources.train.steps_per_epoch
@@ -200,6 +202,7 @@ class Task:
             optimizer.points,
             seed=seed,
             start=start,
+            layout=layout,
         )
 
     def transform(

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 
+from arsg_optax.demos.training.layout import Layout
 from arsg_optax.demos.training.optimizers import Points
 from arsg_optax.demos.training.problems import Batch, Problem
 from arsg_optax.demos.training.sources import (
@@ -55,31 +56,56 @@ def make_advance(
     source: Source,
     state: TrainState,
     seed: int,
+    layout: Layout | None = None,
 ) -> Advance:
     """The way of taking steps that is fastest for this network on this backend."""
     if isinstance(source, StreamSource):
-        return _Stream(problem, optimizer, points, source, seed)
+        return _Stream(problem, optimizer, points, source, seed, layout)
     batch = jax.eval_shape(
         lambda key: source.batch(source.arrays, source.order(key), np.int32(0), key),
         jax.random.key(0),
     )
     params = points.gradient_point(state.held)
     arguments = (params, state.model_state, batch, jax.random.key(0))
-    parts = (problem, optimizer, points, source)
+    parts = (problem, optimizer, points, source, layout)
     if suits_compiled_loop(problem.loss, *arguments):
-        return _Loop(make_steps(*parts), source, seed)
-    return _Single(make_resident_step(*parts), source, seed)
+        return _Loop(make_steps(*parts), source, seed, layout)
+    return _Single(make_resident_step(*parts), source, seed, layout)
+
+
+def _jitted(function: Callable[..., TrainState], layout: Layout | None) -> Any:
+    """The function of a state that is given up, which comes back as it lay."""
+    if layout is None:
+        return jax.jit(function, donate_argnums=0)
+
+    def kept(state: TrainState, *arguments: Any) -> TrainState:
+        found = function(state, *arguments)
+        return jax.lax.with_sharding_constraint(found, layout.of_state(found))
+
+    return jax.jit(kept, donate_argnums=0)
 
 
 class _Resident:
     """What the ways on data on the device share; each compiles its own function."""
 
-    def __init__(self, function: Callable[..., TrainState], source: Any, seed: int):
-        self._run: Any = jax.jit(function, donate_argnums=0)
+    def __init__(
+        self,
+        function: Callable[..., TrainState],
+        source: Any,
+        seed: int,
+        layout: Layout | None,
+    ):
+        self._run: Any = _jitted(function, layout)
         self._source: ResidentSource = source
+        self._arrays = source.arrays
         self._seed = np.uint32(seed)
+        everywhere = None
+        if layout is not None:
+            self._arrays = layout.everywhere(source.arrays)
+            everywhere = layout.replicated()
         self._make_order = jax.jit(
-            lambda seed, epoch: source.order(shuffle_key(seed, epoch))
+            lambda seed, epoch: source.order(shuffle_key(seed, epoch)),
+            out_shardings=everywhere,
         )
         self._make_batch = jax.jit(source.batch)
         self._order: tuple[int, Any] = (0, None)
@@ -88,11 +114,11 @@ class _Resident:
         """`arrays, order, seed, epoch`; the order is made once an epoch."""
         if self._order[0] != epoch:
             self._order = (epoch, self._make_order(self._seed, np.uint32(epoch)))
-        return self._source.arrays, self._order[1], self._seed, np.uint32(epoch)
+        return self._arrays, self._order[1], self._seed, np.uint32(epoch)
 
     def batches_aside(self, count: int) -> Iterator[Batch]:
         """As :class:`Advance` says."""
-        arrays, steps = self._source.arrays, self._source.steps_per_epoch
+        arrays, steps = self._arrays, self._source.steps_per_epoch
         order = None
         for number in range(count):
             past, step = divmod(number, steps)
@@ -146,24 +172,26 @@ class _Stream:
         points: Points,
         source: StreamSource,
         seed: int,
+        layout: Layout | None,
     ):
-        self._source = source
+        self._source, self._layout = source, layout
         self._seed = np.uint32(seed)
         self._at = (0, 0)
         self._batches: Iterator[tuple[np.ndarray, ...]] = iter(())
-        step = make_step(problem, optimizer, points)
+        step = make_step(problem, optimizer, points, layout)
 
         def keyed(state, batch, seed, epoch, index):
             key = step_key(seed, epoch, index)
             return step(state, batch, index, jax.random.split(key)[1])
 
-        self._step: Any = jax.jit(keyed, donate_argnums=0)
+        self._step: Any = _jitted(keyed, layout)
 
     def compile(self, state: TrainState, epoch: int, start: int) -> None:
         """As :class:`Advance` says; the first batch is looked at, not used up."""
         batches = self._from(epoch, start)
         first = next(batches)
         self._batches = itertools.chain([first], batches)
+        first = self._placed(first)
         numbers = (self._seed, np.uint32(epoch), np.int32(start))
         self._step = self._step.lower(state, first, *numbers).compile()
 
@@ -173,11 +201,14 @@ class _Stream:
         """As :class:`Advance` says."""
         batches = self._from(epoch, start)
         for index in range(start, stop):
-            batch = next(batches)
+            batch = self._placed(next(batches))
             numbers = (self._seed, np.uint32(epoch), np.int32(index))
             state = self._step(state, batch, *numbers)
         self._at = (epoch, stop)
         return state
+
+    def _placed(self, batch: tuple[np.ndarray, ...]) -> Any:
+        return batch if self._layout is None else self._layout.over_rows(batch)
 
     def _from(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, ...]]:
         if self._at != (epoch, start):

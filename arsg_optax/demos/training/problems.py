@@ -198,10 +198,9 @@ class LanguageProblem:
 
 
 def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Cross entropies `[...]`, float32, of class scores `[..., classes]`."""
-    return optax.softmax_cross_entropy_with_integer_labels(
-        logits.astype(jnp.float32), labels
-    )
+    """Cross entropies `[...]`, in float32 at least, of scores `[..., classes]`."""
+    exact = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return optax.softmax_cross_entropy_with_integer_labels(exact, labels)
 
 
 def _merged(graph: Any, params: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from arsg_optax.demos.byte_text import sample_windows
 from arsg_optax.demos.data import Split
 from arsg_optax.demos.text import batchify
+from arsg_optax.demos.training.layout import Layout
 from arsg_optax.demos.training.problems import Batch
 
 EVALUATION_BATCH = 2048
@@ -47,6 +48,12 @@ class EvaluationSet(NamedTuple):
 
     batches: Iterable[Batch]
     prepare: Callable[[jax.Array], jax.Array]
+
+    def on(self, layout: Layout) -> "EvaluationSet":
+        """The same on several devices; what is read anew each time stays as it is."""
+        if not isinstance(self.batches, tuple | list):
+            return self
+        return self._replace(batches=[layout.over_rows(each) for each in self.batches])
 
 
 class ResidentSource(Protocol):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from arsg_optax.demos.training.layout import Layout
 from arsg_optax.demos.training.optimizers import Held, Points
 from arsg_optax.demos.training.problems import Batch, ModelState, Params, Problem
 from arsg_optax.demos.training.sources import ResidentSource, shuffle_key, step_key
@@ -50,9 +51,18 @@ def init_state(
 
 
 def make_step(
-    problem: Problem, optimizer: optax.GradientTransformation, points: Points
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    points: Points,
+    layout: Layout | None = None,
 ) -> Step:
     """Makes the pure function of one step.
+
+    Args:
+        problem: the network.
+        optimizer: the gradient transformation.
+        points: where it takes gradients.
+        layout: of batches on several devices, None for one.
 
     Returns:
         `step(state, batch, index, key)`, where `index` is the step's number in the
@@ -63,8 +73,10 @@ def make_step(
     def step(
         state: TrainState, batch: Batch, index: jax.Array, key: jax.Array
     ) -> TrainState:
+        rows = batch if layout is None else layout.batch(batch)
+
         def loss_at(params: Params) -> tuple[jax.Array, ModelState]:
-            return problem.loss(params, state.model_state, batch, key)
+            return problem.loss(params, state.model_state, rows, key)
 
         point = points.gradient_point(state.held)
         value_and_grad = jax.value_and_grad(loss_at, has_aux=True)
@@ -72,7 +84,7 @@ def make_step(
         # Policies watch the loss; other optimizers ignore it.
         updates, opt_state = update(gradients, state.opt_state, state.held, value=value)
         held = optax.apply_updates(state.held, updates)
-        losses = state.losses.at[index].set(value)
+        losses = state.losses.at[index].set(value.astype(state.losses.dtype))
         return TrainState(held, opt_state, model_state, losses)
 
     return step
@@ -83,9 +95,10 @@ def make_resident_step(
     optimizer: optax.GradientTransformation,
     points: Points,
     source: ResidentSource,
+    layout: Layout | None = None,
 ) -> Callable[..., TrainState]:
     """Makes `step(state, arrays, order, seed, epoch, index)` on data on the device."""
-    step = make_step(problem, optimizer, points)
+    step = make_step(problem, optimizer, points, layout)
 
     def resident_step(
         state: TrainState,
@@ -107,6 +120,7 @@ def make_steps(
     optimizer: optax.GradientTransformation,
     points: Points,
     source: ResidentSource,
+    layout: Layout | None = None,
 ) -> Callable[..., TrainState]:
     """Makes `steps(state, arrays, order, seed, epoch, start, stop)`.
 
@@ -114,7 +128,7 @@ def make_steps(
     bounds are arguments, so one compilation serves any number of steps, and how an
     epoch is cut into calls changes no bit of the result.
     """
-    step = make_resident_step(problem, optimizer, points, source)
+    step = make_resident_step(problem, optimizer, points, source, layout)
 
     def steps(
         state: TrainState,

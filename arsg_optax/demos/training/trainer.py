@@ -9,10 +9,11 @@ import optax
 
 from arsg_optax.demos.training.advance import make_advance
 from arsg_optax.demos.training.evaluation import Evaluator
+from arsg_optax.demos.training.layout import Layout
 from arsg_optax.demos.training.optimizers import Points
 from arsg_optax.demos.training.problems import Params, Problem
 from arsg_optax.demos.training.sources import Sources
-from arsg_optax.demos.training.steps import init_state
+from arsg_optax.demos.training.steps import TrainState, init_state
 
 _CHUNK_SECONDS = 1.0
 
@@ -31,6 +32,7 @@ class Trainer:
         seed: of the initial values, of the order of the data, and of what is random
             in a step.
         start: initial parameters and model state, None to make them from the seed.
+        layout: on several devices, None for one. Every array is made where it lies.
     """
 
     def __init__(
@@ -42,20 +44,31 @@ class Trainer:
         *,
         seed: int = 0,
         start: tuple[Params, Any] | None = None,
+        layout: Layout | None = None,
     ):
         self.steps_per_epoch = sources.train.steps_per_epoch
         self.epoch, self.step = 1, 0
-        start = problem.init(seed) if start is None else start
-        self.state = init_state(optimizer, points, *start, self.steps_per_epoch)
+
+        def make() -> TrainState:
+            begun = problem.init(seed) if start is None else start
+            return init_state(optimizer, points, *begun, self.steps_per_epoch)
+
+        evaluated, test = sources.train_evaluation, sources.test
+        if layout is None:
+            self.state = make()
+        else:
+            shardings = layout.of_state(jax.eval_shape(make))
+            self.state = jax.jit(make, out_shardings=shardings)()
+            evaluated, test = evaluated.on(layout), test.on(layout)
         self._advance = make_advance(
-            problem, optimizer, points, sources.train, self.state, seed
+            problem, optimizer, points, sources.train, self.state, seed, layout
         )
         self._start_epoch = jax.jit(problem.start_epoch)
         self.evaluator = Evaluator(
             problem,
             points,
-            sources.train_evaluation,
-            sources.test,
+            evaluated,
+            test,
             self._advance.batches_aside,
         )
         self._seconds_a_step = 0.0

@@ -1,0 +1,121 @@
+"""How a run lies on several devices: its parameters, the optimizer's state, a batch."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from arsg_optax.demos.errors import UsageError
+
+AXES = ("data", "fsdp")
+# Of an array that is worth splitting, in elements.
+_SMALLEST = 1024
+
+_Tree = TypeVar("_Tree")
+
+
+class Layout(NamedTuple):
+    """Devices in a grid, and what is split among them.
+
+    Every batch is split over all devices. Parameters and what the optimizer keeps of
+    their shape are split over the axis `fsdp`, along the largest of their axes that it
+    divides, and are the same along the axis `data`.
+
+    Attributes:
+        mesh: of the axes `data` and `fsdp`.
+        split_state: whether the optimizer's arrays are split over `data`, too (ZeRO-1).
+    """
+
+    mesh: Mesh
+    split_state: bool = False
+
+    @property
+    def devices(self) -> int:
+        """How many there are."""
+        return self.mesh.size
+
+    def everywhere(self, tree: _Tree) -> _Tree:
+        """The arrays, whole on every device."""
+        return jax.device_put(tree, self.replicated())
+
+    def over_rows(self, tree: _Tree) -> _Tree:
+        """The arrays of batches, split along their first axis where that goes."""
+        rows = NamedSharding(self.mesh, PartitionSpec(AXES))
+
+        def placed(array: Any) -> jax.Array:
+            whole = array.ndim == 0 or array.shape[0] % self.devices
+            return jax.device_put(array, self.replicated() if whole else rows)
+
+        return jax.tree.map(placed, tree)
+
+    def batch(self, tree: _Tree) -> _Tree:
+        """A batch inside `jit`, split along its first axis."""
+        rows = NamedSharding(self.mesh, PartitionSpec(AXES))
+        return jax.tree.map(
+            lambda array: jax.lax.with_sharding_constraint(array, rows), tree
+        )
+
+    def of_state(self, state: Any) -> Any:
+        """Shardings of a :class:`TrainState` of arrays or their shapes."""
+        over = AXES if self.split_state else AXES[1:]
+        return state._replace(
+            held=self._split(state.held, AXES[1:]),
+            opt_state=self._split(state.opt_state, over),
+            model_state=jax.tree.map(lambda _: self.replicated(), state.model_state),
+            losses=self.replicated(),
+        )
+
+    def _split(self, tree: Any, over: tuple[str, ...]) -> Any:
+        count = math.prod(self.mesh.shape[name] for name in over)
+
+        def sharding(leaf: Any) -> NamedSharding:
+            sizes = [size if size % count == 0 else 0 for size in leaf.shape]
+            if math.prod(leaf.shape) < _SMALLEST or not any(sizes):
+                return self.replicated()
+            largest = int(np.argmax(sizes))
+            return NamedSharding(self.mesh, PartitionSpec(*largest * (None,), over))
+
+        return jax.tree.map(sharding, tree)
+
+    def replicated(self) -> NamedSharding:
+        """Whole on every device."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+
+def read_mesh(text: str) -> dict[str, int]:
+    """The sizes of the axes that `data=4,fsdp=2` names; an axis left out is 1.
+
+    Raises:
+        UsageError: if it is written otherwise.
+    """
+    sizes: dict[str, int] = dict.fromkeys(AXES, 1)
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\w+)=([1-9]\d*)\s*", part)
+        if not found or found[1] not in sizes:
+            raise UsageError(
+                "mesh must name the axes data and fsdp with their sizes, got "
+                f"{text!r}; write for example data=8 or data=4,fsdp=2"
+            )
+        sizes[found[1]] = int(found[2])
+    return sizes
+
+
+def make_layout(sizes: Mapping[str, int], split_state: bool = False) -> Layout:
+    """The layout on this process's devices.
+
+    Raises:
+        UsageError: if there are fewer or more.
+    """
+    wanted, found = math.prod(sizes.values()), jax.device_count()
+    if wanted != found:
+        raise UsageError(
+            f"mesh must cover the {found} devices that JAX finds, got {wanted}; on a "
+            "CPU set XLA_FLAGS=--xla_force_host_platform_device_count="
+            f"{wanted}, or choose other sizes"
+        )
+    devices = np.array(jax.devices()).reshape(tuple(sizes.values()))
+    return Layout(Mesh(devices, tuple(sizes)), split_state)

@@ -1,0 +1,199 @@
+"""A run on several devices is the run on one; what cannot be is refused."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+
+from arsg_optax.demos.byte_text import ByteSet
+from arsg_optax.demos.commands import train as command
+from arsg_optax.demos.data import Dataset
+from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.models import LSTMLanguageModel, Transformer
+from arsg_optax.demos.tasks import Task, configuration
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.kinds import Bytes, Text
+from arsg_optax.demos.tasks.records import Outcome
+from arsg_optax.demos.tasks.run import evaluate, resume, run
+from arsg_optax.demos.tasks.task import Setup
+from arsg_optax.demos.text import TextSet
+from arsg_optax.demos.training.layout import Layout, make_layout, read_mesh
+from arsg_optax.demos.training.optimizers import OPTIMIZERS
+from arsg_optax.demos.training.sources import StreamSource
+from arsg_optax.demos.training.trainer import Trainer
+from tests.demos.quiet import quiet_checkpoints
+from tests.demos.training.runs import final, interrupted, whole
+
+pytestmark = quiet_checkpoints
+
+
+def _images(task: Task, dataset: Dataset, make_model: Any = None) -> Setup:
+    return replace(task, make_model=make_model or task.make_model).setup(dataset)
+
+
+def _text(task: Task, dataset: Dataset) -> Setup:
+    tokens = np.random.default_rng(0).integers(7, size=400).astype(np.int32)
+    exact = {"param_dtype": jnp.float64}  # Of which it makes its state, too.
+    make_model = partial(LSTMLanguageModel, features=8, dropout=0.0, **exact)
+    found = replace(task, kind=Text(5, None), make_model=make_model, batch_size=8)
+    return found.setup(TextSet(tokens, tokens, tokens, tuple("abcdefg")))
+
+
+def _bytes(task: Task, dataset: Dataset) -> Setup:
+    text = np.random.default_rng(0).integers(256, size=4000).astype(np.uint8)
+    make_model = partial(Transformer, 256, 16, 1, 2)
+    kind = Bytes(length=8, steps=10, evaluated=200)
+    found = replace(task, kind=kind, make_model=make_model, batch_size=8)
+    return found.setup(ByteSet(text, text, "random"))
+
+
+class Network(nnx.Module):
+    """A convolution, batch normalization in whatever dtype, an average."""
+
+    def __init__(self, *, dtype: Any, rngs: nnx.Rngs):
+        self.convolution = nnx.Conv(1, 4, (3, 3), dtype=dtype, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, dtype=dtype, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        found = nnx.relu(self.norm(self.convolution(images[..., None])))
+        return found.mean((1, 2))
+
+
+NETWORKS = {
+    "arsg": _images,
+    "arsgb": partial(_images, make_model=Network),
+    "adarem": _text,
+    "orsg": _bytes,
+}
+
+
+def _trained(
+    setup: Setup, optimizer: str, layout: Layout | None, steps: int = 50
+) -> Trainer:
+    """In float64, in which another order of summing makes no difference to see."""
+    start = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), setup.problem.init(0))
+    found = OPTIMIZERS[optimizer]
+    trainer = Trainer(
+        *(*setup, found.make(0.01), found.points), start=start, layout=layout
+    )
+    while trainer.total_steps < steps:
+        if trainer.step == trainer.steps_per_epoch:
+            trainer.next_epoch()
+        trainer.run_chunk(trainer.step + 1)
+    return trainer
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("optimizer", "mesh", "split_state"),
+    [
+        ("arsg", "data=8", True),
+        ("arsgb", "data=8", False),
+        ("adarem", "data=2,fsdp=4", False),
+        ("orsg", "data=4,fsdp=2", True),
+    ],
+)
+def test_equal_to_one_device(
+    optimizer: str, mesh: str, split_state: bool, task: Task, dataset: Dataset
+):
+    setup = NETWORKS[optimizer](task, dataset)
+    layout = make_layout(read_mesh(mesh), split_state)
+    one, many = (_trained(setup, optimizer, each) for each in (None, layout))
+    for a, b in zip(*map(jax.tree.leaves, (one.state, many.state)), strict=True):
+        # Stored losses, and the products of JAX's attention, are float32.
+        exact = a.dtype == jnp.float64 and optimizer != "orsg"
+        close = 1e-9 if exact else 1e-5
+        np.testing.assert_allclose(a, b, rtol=close, atol=close)
+        assert len(b.sharding.device_set) == 8
+    scores = [trainer.evaluator(trainer.state) for trainer in (one, many)]
+    for a, b in zip(*map(jax.tree.leaves, scores), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_what_is_split(task: Task, dataset: Dataset):
+    setup = _bytes(task, dataset)
+    orsg = OPTIMIZERS["orsg"]
+
+    def specs(tree: Any) -> set[P]:
+        return {leaf.sharding.spec for leaf in jax.tree.leaves(tree)}
+
+    for split_state, expected in ((False, "fsdp"), (True, ("data", "fsdp"))):
+        layout = make_layout({"data": 4, "fsdp": 2}, split_state)
+        trainer = Trainer(*setup, orsg.make(0.01), orsg.points, layout=layout)
+        held, state = trainer.state.held, trainer.state.opt_state
+        # The embedding has 256 rows of 16, the MLP 16 of 64 or more.
+        assert specs(held) == {P(), P("fsdp"), P(None, "fsdp")}
+        assert specs(state) == {P(), P(expected), P(None, expected)}
+        # It comes back as it was.
+        trainer.run_chunk()
+        assert specs(trainer.state.held) == specs(held)
+        assert specs(trainer.state.opt_state) == specs(state)
+
+
+def test_a_stream_is_split_as_it_comes(task: Task, dataset: Dataset):
+    setup = _images(task, dataset)
+    images, labels = (np.asarray(x)[:32] for x in dataset.train[:2])
+    stream = StreamSource(3, lambda epoch, start: iter([(images, labels)] * 3))
+    arsg = OPTIMIZERS["arsg"]
+
+    def losses(layout: Layout | None) -> np.ndarray:
+        sources = setup.sources._replace(train=stream)
+        parts = (setup.problem, sources, arsg.make(0.01), arsg.points)
+        trainer = Trainer(*parts, layout=layout)
+        trainer.compile()
+        return np.concatenate([trainer.run_chunk(n) for n in (1, 2, 3)])
+
+    layout = make_layout({"data": 8, "fsdp": 1})
+    np.testing.assert_allclose(losses(layout), losses(None), rtol=1e-5)
+
+
+def test_a_run_goes_on_with_other_devices(tmp_path: Path):
+    cut = interrupted(tmp_path / "run", 7, mesh="data=4,fsdp=2", split_state=True)
+    assert cut.outcome == Outcome.INTERRUPTED
+    expected = whole()
+    found = resume(tmp_path / "run", mesh="data=8")
+    assert found.config.mesh == "data=8" and found.config.key() != expected.config.key()
+    for a, b in zip(final(found), final(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    scores = evaluate(tmp_path / "run")
+    assert scores.test_loss_x == pytest.approx(found.epochs[-1].test_loss_x, rel=1e-6)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = ["--task", "tiny", "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert command.run([*out, "--mesh", "data=8"]) == 0
+    assert command.run(["--resume", str(tmp_path / "run"), "--mesh", "fsdp=8"]) == 0
+    assert "at x, the iterate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mesh": "data=3"}, "mesh must cover the 8 devices that JAX finds, got 3"),
+        ({"mesh": "rows=8"}, "must name the axes data and fsdp .*, got 'rows=8'"),
+        ({"mesh": "data=0"}, "must name the axes .*, got 'data=0'"),
+        ({"mesh": "data=8", "batch_size": 12}, "multiple of the mesh's 8 .* got 12"),
+        ({"split_state": True}, "split_state needs the devices .*, as data=8"),
+    ],
+)
+def test_what_is_refused(options: dict[str, Any], message: str):
+    with pytest.raises(UsageError, match=message):
+        run(RunConfig(task="tiny", **options))
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(configuration.jax, "process_count", lambda: 2)
+    with pytest.raises(UsageError, match="one process, got 2 of jax"):
+        run(RunConfig(task="tiny"))
+
+
+def test_axes_that_are_named():
+    assert read_mesh("fsdp=2, data=4") == {"data": 4, "fsdp": 2}
+    assert read_mesh("fsdp=8") == {"data": 1, "fsdp": 8}
