@@ -350,7 +350,10 @@ def read_config(path: Path) -> RunConfig:
         text = path.read_text()
         held = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         if isinstance(held, dict) and (form := held.pop("format", FORMAT)) != FORMAT:
-            raise ValueError(f"its format is {form}, this version reads {FORMAT}")
+            raise ValueError(
+                f"its format is {form!r:.80}, this version reads {FORMAT}: go on with "
+                "the version of arsg_optax that wrote it"
+            )
         return decode(held)
     # A UsageError of `decode` is a ValueError, too.
     except (OSError, ValueError, RecursionError) as error:
