@@ -149,9 +149,8 @@ def _fill(axes: Axes, panel: Panel, across: str) -> None:
         style = _style(curve, drawn.count(curve.optimizer))
         drawn.append(curve.optimizer)
         every = max(1, len(curve.places) // _MARKERS)
-        axes.plot(
-            curve.places, curve.values, label=curve.label, markevery=every, **style
-        )
+        label = curve.label.replace("$", r"\$")  # No mathematics in a file's words.
+        axes.plot(curve.places, curve.values, label=label, markevery=every, **style)
         color = style["color"]
         if curve.low is not None and curve.high is not None:
             axes.fill_between(
