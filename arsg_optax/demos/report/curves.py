@@ -229,7 +229,11 @@ def _png(figure: Figure) -> bytes:
     """Of few colours, a third of the size."""
     image, small = io.BytesIO(), io.BytesIO()
     figure.savefig(image, format="png", metadata={"Software": None})
-    flat = Image.open(image).convert("RGB").quantize(_COLORS, dither=Dither.NONE)
+    flat = (
+        Image.open(image, formats=["PNG"])
+        .convert("RGB")
+        .quantize(_COLORS, dither=Dither.NONE)
+    )
     flat.save(small, "png", optimize=True)
     return small.getvalue()
 
