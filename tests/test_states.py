@@ -1,6 +1,7 @@
 """States that were saved load and go on, or their format has another number."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import arsg_optax
 from arsg_optax._states import find_states
+from tests.markdown import python_blocks, run_in_order
 from tests.states.files import decoded, encoded, layout, path_of
 from tests.states.optimizers import OPTIMIZERS, STEPS, advance, start
 
@@ -60,3 +62,17 @@ def test_files_lose_no_bit(stored):
     assert encoded(tree) == stored[name]["before"]
     dtypes = {dtype for dtype, _ in layout(stored[name]["before"]).values()}
     assert dtypes == {"float32", "bfloat16", "int32"}
+
+
+def test_the_page_on_versions_saves_and_reads_a_state(monkeypatch):
+    pytest.importorskip("orbax.checkpoint")
+    page = Path(__file__).parents[1] / "docs" / "versions.md"
+    assert f"| optimizer states | {FORMAT} |" in page.read_text()
+    run_in_order(page)
+    monkeypatch.setattr(arsg_optax, "STATE_FORMAT", FORMAT + 1)
+    text = page.read_text().replace(
+        '"state_format": arsg_optax.STATE_FORMAT', f'"state_format": {FORMAT}'
+    )
+    with pytest.raises(ValueError, match=f"needs arsg_optax {arsg_optax.__version__}"):
+        (block,) = python_blocks(text)
+        exec(block, {})

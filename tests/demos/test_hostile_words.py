@@ -31,6 +31,16 @@ def test_a_configuration_names_only_what_there_is(
     assert [each.name for each in tmp_path.iterdir()] == ["config.toml"]
 
 
+@pytest.mark.parametrize("word", ["\x1b[2J", "two\nlines"])
+@pytest.mark.parametrize("name", ["optimizer", "options"])
+def test_a_terminal_gets_no_commands(name: str, word: str, tmp_path: Path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({name: {word: 1} if name == "options" else word}))
+    with pytest.raises(UsageError, match=f"{name} must be printable") as refused:
+        read_config(path)
+    assert f"{refused.value}".isprintable()
+
+
 @pytest.mark.parametrize("word", [*WORDS, "[/red]", "$\\input{/etc/passwd}$"])
 def test_a_record_is_only_shown(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

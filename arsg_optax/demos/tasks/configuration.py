@@ -330,6 +330,10 @@ def decode(held: Any) -> RunConfig:
         kind = find_named(hints, "field of a configuration", name)
         if name != "options" and not _is_a(value, kind):
             raise UsageError(f"{name} must be {kind}, got {value!r:.80}")
+        words = value if isinstance(value, dict) else [value]
+        # A terminal takes some characters for commands.
+        if not all(f"{word}".isprintable() for word in words):
+            raise UsageError(f"{name} must be printable, got {value!r:.80}")
     try:
         options = {k: decode_option(v) for k, v in held.get("options", {}).items()}
         return RunConfig(**{**held, "options": options})
