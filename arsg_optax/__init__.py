@@ -7,6 +7,7 @@ the links that it takes. `constraints` keeps parameters in a set or on a sphere,
 """
 
 from arsg_optax import dynamics, hyperparams, tuning
+from arsg_optax._states import STATE_FORMAT
 from arsg_optax.constraints.projection import ProjectState, project
 from arsg_optax.constraints.sets import Box, HalfSpace, L2Ball
 from arsg_optax.constraints.sphere import ConstrainToSphereState, constrain_to_sphere
@@ -83,6 +84,7 @@ __all__ = [
     "ProjectState",
     "RemoteChainState",
     "RemoteObservationState",
+    "STATE_FORMAT",
     "ScaleByAdamRmsState",
     "ScaleByLearningRateState",
     "ScaleByNonincreasingRmsState",

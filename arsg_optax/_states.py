@@ -8,6 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+STATE_FORMAT: int = 1
+"""Of the optimizers' states, to be saved beside them and compared when they are read.
+
+It is raised whenever a state's layout changes, or what a number in it means: a state of
+another number may load and go on differently, without an error.
+"""
+
 _CONTAINERS = (tuple, list, dict, OrderedDict, type(None))
 # The fields of this package's states that hold other states. The rest are arrays and
 # trees shaped as the parameters, which must not be taken for states.

@@ -14,10 +14,10 @@ _jax_version = tuple(map(int, importlib.metadata.version("jax").split(".")[:2]))
 # Compiling dominates, and XLA's older way of compiling for a CPU, without LLVM's
 # optimizations, takes a third of the time; see the fixture `optimized`. As for a user:
 # XLA_FLAGS=--xla_cpu_use_fusion_emitters=true JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest.
-# Not on old versions: XLA ends the process at a flag that it does not know.
+# Only with 0.10: XLA ends the process at a flag that it does not know.
 _EMITTERS = "--xla_cpu_use_fusion_emitters"
 if _jax_version >= (0, 10) and os.environ["JAX_PLATFORMS"] == "cpu":
-    if _EMITTERS not in os.environ["XLA_FLAGS"]:
+    if _jax_version < (0, 11) and _EMITTERS not in os.environ["XLA_FLAGS"]:
         os.environ["XLA_FLAGS"] += f" {_EMITTERS}=false"
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Many tests build the same program anew: one cache for the workers and for the commands

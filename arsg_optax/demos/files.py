@@ -27,6 +27,21 @@ def write_atomically(path: Path, content: bytes) -> Path:
     return path
 
 
+def check_no_links(directory: Path) -> None:
+    """What is written in a directory that came from elsewhere must stay in it.
+
+    Raises:
+        UsageError: if there is a link in it, at any depth; it says which.
+    """
+    for folder, folders, files in os.walk(directory):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                raise UsageError(
+                    f"{path} is a link, and a run writes only into its own directory: "
+                    "put what it leads to in its place"
+                )
+
+
 @contextlib.contextmanager
 def held(directory: Path) -> Iterator[None]:
     """Keeps other processes out of a directory until the block, or the process, ends.

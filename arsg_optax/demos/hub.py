@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.parquet import read_split
 
 DATA_DIR_VARIABLE = "ARSG_DATA_DIR"
+# Pillow knows many more, one of which (EPS) starts a program that interprets the file.
+IMAGE_FORMATS = ("JPEG", "PNG")
 
 Decode = Callable[[Path], Mapping[str, np.ndarray]]
 
@@ -171,7 +174,7 @@ def _pixels(cells: list[Any], where: str) -> list[np.ndarray]:
     images = []
     for row, cell in enumerate(cells):
         try:
-            with Image.open(io.BytesIO(cell["bytes"])) as image:
+            with Image.open(io.BytesIO(cell["bytes"]), formats=IMAGE_FORMATS) as image:
                 images.append(np.asarray(image, np.uint8))
         except Exception as error:
             raise ValueError(
@@ -218,8 +221,12 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
         return None
     if _digest(content[32:]) != content[:32]:
         return None
-    with np.load(io.BytesIO(content[32:])) as stored:
-        return dict(stored)
+    try:
+        with np.load(io.BytesIO(content[32:]), allow_pickle=False) as stored:
+            return dict(stored)
+    # Anyone can write a file of another content with the digest that fits it.
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile):
+        return None
 
 
 def _write_cache(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

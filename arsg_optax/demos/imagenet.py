@@ -11,7 +11,12 @@ import numpy as np
 from PIL import Image
 
 from arsg_optax.demos.errors import DataError
-from arsg_optax.demos.hub import DATA_DIR_VARIABLE, data_root, described
+from arsg_optax.demos.hub import (
+    DATA_DIR_VARIABLE,
+    IMAGE_FORMATS,
+    data_root,
+    described,
+)
 from arsg_optax.demos.image_examples import evaluation_example, training_example
 
 NAME = "imagenet-1k"
@@ -46,7 +51,7 @@ class FolderSplit(NamedTuple):
         """
         path = self.files[index]
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=IMAGE_FORMATS) as image:
                 return image.convert("RGB")
         # Each decoder of Pillow has exceptions of its own for bytes it cannot read.
         except Exception as error:

@@ -161,9 +161,8 @@ def _fill(axes: Axes, panel: Panel, across: str) -> None:
         style = _style(curve, drawn.count(curve.optimizer))
         drawn.append(curve.optimizer)
         every = max(1, len(curve.places) // _MARKERS)
-        axes.plot(
-            curve.places, curve.values, label=curve.label, markevery=every, **style
-        )
+        label = curve.label.replace("$", r"\$")  # No mathematics in a file's words.
+        axes.plot(curve.places, curve.values, label=label, markevery=every, **style)
         color = style["color"]
         if curve.low is not None and curve.high is not None:
             axes.fill_between(
@@ -242,7 +241,11 @@ def _png(figure: Figure) -> bytes:
     """Of few colours, a third of the size."""
     image, small = io.BytesIO(), io.BytesIO()
     figure.savefig(image, format="png", metadata={"Software": None})
-    flat = Image.open(image).convert("RGB").quantize(_COLORS, dither=Dither.NONE)
+    flat = (
+        Image.open(image, formats=["PNG"])
+        .convert("RGB")
+        .quantize(_COLORS, dither=Dither.NONE)
+    )
     flat.save(small, "png", optimize=True)
     return small.getvalue()
 

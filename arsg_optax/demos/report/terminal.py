@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -39,7 +40,7 @@ def print_table(console: Console, title: str, records: Sequence[RunRecord]) -> N
         heading = HEADINGS[n].replace(" ", "\n", 1)
         table.add_column(heading, justify=justify, no_wrap=True)
     for line in lines:
-        table.add_row(*(line[n] for n in shown))
+        table.add_row(*(escape(line[n]) for n in shown))
     console.print(table)
     for record in records:
         if record.outcome != Outcome.FINISHED:

@@ -98,7 +98,8 @@ class Log(_Numbers):
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl` that are whole, empty if there is none."""
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else ():
+    whole = path.read_text(errors="replace") if path.exists() else ""
+    for text in whole.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
             line = json.loads(text)
             if isinstance(line, dict) and isinstance(line.get("total_step"), int):

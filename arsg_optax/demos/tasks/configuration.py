@@ -371,6 +371,10 @@ def decode(held: Any) -> RunConfig:
         kind = find_named(hints, "field of a configuration", name)
         if name != "options" and not _is_a(value, kind):
             raise UsageError(f"{name} must be {kind}, got {value!r:.80}")
+        words = value if isinstance(value, dict) else [value]
+        # A terminal takes some characters for commands.
+        if not all(f"{word}".isprintable() for word in words):
+            raise UsageError(f"{name} must be printable, got {value!r:.80}")
     try:
         options = {k: decode_option(v) for k, v in held.get("options", {}).items()}
         return RunConfig(**{**held, "options": options})
@@ -391,7 +395,10 @@ def read_config(path: Path) -> RunConfig:
         text = path.read_text()
         held = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         if isinstance(held, dict) and (form := held.pop("format", FORMAT)) != FORMAT:
-            raise ValueError(f"its format is {form}, this version reads {FORMAT}")
+            raise ValueError(
+                f"its format is {form!r:.80}, this version reads {FORMAT}: go on with "
+                "the version of arsg_optax that wrote it"
+            )
         return decode(held)
     # A UsageError of `decode` is a ValueError, too.
     except (OSError, ValueError, RecursionError) as error:

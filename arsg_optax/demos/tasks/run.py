@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.files import held
+from arsg_optax.demos.files import check_no_links, held
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.configuration import RunConfig, read_config
 from arsg_optax.demos.tasks.material import Material, load
@@ -126,6 +126,7 @@ def evaluate(
 
 
 def _check_new(directory: Path) -> None:
+    check_no_links(directory)
     if (directory / CONFIG).exists():
         raise UsageError(
             f"out must be a new directory, got {directory} with a run in it; name "
@@ -139,6 +140,7 @@ def _kept_config(directory: Path) -> RunConfig:
             f"resume must name the directory of a run, with {CONFIG} in it; got "
             f"{directory}"
         )
+    check_no_links(directory)
     return read_config(directory / CONFIG)
 
 

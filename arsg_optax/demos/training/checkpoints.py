@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+import arsg_optax
 from arsg_optax.demos.errors import CheckpointError, DamagedError
 from arsg_optax.demos.training.steps import TrainState
 
 _MARGIN = 1.1  # Of the disk space, for what orbax writes beside the arrays.
-# Of a checkpoint. The first, 1, had no such number.
-FORMAT = 2
+# Of a checkpoint. The first, 1, had no such number; 2 had none of the states.
+FORMAT = 3
 # Left half-written by a killed process.
 _UNFINISHED = "*orbax-checkpoint-tmp*"
 
@@ -99,7 +100,8 @@ class Checkpoints:
         # A copy, because the next step gives the state's buffers away.
         copy, checksum = self._snapshot(state)
         position = {
-            "format": FORMAT,
+            **_formats(),
+            "arsg_optax": arsg_optax.__version__,
             "epoch": epoch,
             "step": step,
             "seconds": seconds,
@@ -122,32 +124,30 @@ class Checkpoints:
     def restore(self, like: TrainState) -> Restored | None:
         """The newest checkpoint that is whole, None if there is none at all.
 
-        Newer ones that are damaged are moved to `damaged` beside the directory: what
-        cannot be read now may be readable later.
+        Newer ones that are damaged, or of another format, are moved to `damaged`
+        beside the directory: what cannot be read now may be readable later.
 
         Args:
             like: a state of the same structure.
 
         Raises:
-            DamagedError: if there are checkpoints and none can be read.
+            DamagedError: if there are checkpoints and none can be read; of another
+                format it names both and the version that wrote it.
         """
-        skipped: list[str] = []
-        damaged: list[int] = []
+        unread: dict[int, str] = {}
         for total in sorted(self._manager.all_steps(), reverse=True):
             try:
                 restored = self._read(total, like)
             # Orbax and its readers raise many kinds of errors, plain Exception too.
             except Exception as error:
-                reason = f"{error}".partition("\n")[0][:120]
-                skipped.append(f"the checkpoint of step {total} is damaged: {reason}")
-                damaged.append(total)
+                unread[total] = f"the checkpoint of step {total} {_described(error)}"
                 continue
-            self._set_aside(damaged)
-            return restored._replace(skipped=tuple(skipped))
-        if skipped:
+            self._set_aside(list(unread))
+            return restored._replace(skipped=tuple(unread.values()))
+        if unread:
             raise DamagedError(
-                f"no checkpoint in {self._directory} can be read: {'; '.join(skipped)}"
-                "; start the run anew in another directory"
+                f"no checkpoint in {self._directory} can be read: "
+                f"{'; '.join(unread.values())}; start the run anew in another directory"
             )
         return None
 
@@ -174,23 +174,14 @@ class Checkpoints:
             self._manager.reload()
 
     def _read(self, total: int, like: TrainState) -> Restored:
+        # First, because a state of another layout cannot be read at all.
+        position = self._read_part(total, position=ocp.args.JsonRestore()).position
+        _check_formats(position)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        found: Any = self._manager.restore(
-            total,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract),
-                position=ocp.args.JsonRestore(),
-            ),
-        )
+        found = self._read_part(total, state=ocp.args.StandardRestore(abstract))
         # Optax's states and the loop's are buffers to be given away: copies of what
         # the reader may hold on to.
         state, checksum = self._snapshot(found.state)
-        position = found.position
-        if position.get("format") != FORMAT:
-            raise ValueError(
-                f"its format is {position.get('format', 1)}, this version reads "
-                f"{FORMAT}"
-            )
         given = position.pop("checksum")
         if given != _whole_checksum(position, total, int(checksum)):
             raise ValueError("its checksum does not fit what it holds")
@@ -202,6 +193,9 @@ class Checkpoints:
             position["epochs"],
             (),
         )
+
+    def _read_part(self, total: int, **arguments: Any) -> Any:
+        return self._manager.restore(total, args=ocp.args.Composite(**arguments))
 
     def _check_room(self, state: TrainState, total: int) -> None:
         needed = _MARGIN * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
@@ -229,6 +223,38 @@ class Checkpoints:
             "Make room on the disk, then go on with arsg train --resume "
             f"{self._directory.parent}"
         )
+
+
+class _OtherFormat(ValueError):
+    """Written by a version whose checkpoints or states are others."""
+
+
+def _formats() -> dict[str, int]:
+    return {"format": FORMAT, "state_format": arsg_optax.STATE_FORMAT}
+
+
+def _check_formats(position: dict[str, Any]) -> None:
+    wanted = _formats()
+    # What the first versions wrote, which had none of these numbers.
+    found = {"format": 1, "state_format": 0, "arsg_optax": "of unknown version"}
+    found = {name: position.get(name, first) for name, first in found.items()}
+    writer = found.pop("arsg_optax")
+    if found != wanted:
+        raise _OtherFormat(
+            f"was written by arsg_optax {writer} with {_listed(found)}, and arsg_optax "
+            f"{arsg_optax.__version__} reads {_listed(wanted)}: go on with the version "
+            "that wrote it"
+        )
+
+
+def _listed(formats: dict[str, Any]) -> str:
+    return f"format {formats['format']} and states of format {formats['state_format']}"
+
+
+def _described(error: Exception) -> str:
+    if isinstance(error, _OtherFormat):
+        return str(error)
+    return "is damaged: " + f"{error}".partition("\n")[0][:120]
 
 
 def _whole_checksum(position: dict[str, Any], total: int, arrays: int) -> str:

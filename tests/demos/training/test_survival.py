@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import arsg_optax
 from arsg_optax.demos.errors import CheckpointError, UsageError
 from arsg_optax.demos.tasks.callbacks import Log
 from arsg_optax.demos.tasks.records import Outcome, read
 from arsg_optax.demos.tasks.run import resume
+from arsg_optax.demos.training.checkpoints import FORMAT
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import (
     Recorder,
@@ -103,6 +105,41 @@ def test_where_a_checkpoint_stands_is_under_its_checksum(stopped: tuple[Path, in
     for note, step in zip(observer.notes, steps, strict=False):
         assert f"the checkpoint of step {step} is damaged" in note
     assert f"continuing after step {newest - 8}" in observer.notes[4]
+
+
+@pytest.mark.parametrize("name", ["format", "state_format"])
+def test_a_checkpoint_of_another_format_is_refused(
+    name: str, stopped: tuple[Path, int]
+):
+    run, newest = stopped
+    for path in (run / "checkpoints").glob("*/position/metadata"):
+        held = json.loads(path.read_text())
+        path.write_text(json.dumps({**held, "arsg_optax": "9.8.7", name: 99}))
+    numbers = {"format": FORMAT, "state_format": arsg_optax.STATE_FORMAT}
+    others = {**numbers, name: 99}
+    with pytest.raises(CheckpointError) as refused:
+        resume(run)
+    message = str(refused.value)
+    words = "format {format} and states of format {state_format}"
+    assert (
+        f"the checkpoint of step {newest} was written by arsg_optax 9.8.7 with "
+        f"{words.format(**others)}, and arsg_optax {arsg_optax.__version__} reads "
+        f"{words.format(**numbers)}: go on with the version that wrote it" in message
+    )
+    assert "start the run anew in another directory" in message
+    # Another version may go on from them.
+    assert not (run / "damaged").exists()
+
+
+def test_a_checkpoint_of_the_second_format_is_refused(stopped: tuple[Path, int]):
+    """As the versions wrote it that had no number of the states."""
+    run, _ = stopped
+    for path in (run / "checkpoints").glob("*/position/metadata"):
+        held = json.loads(path.read_text())
+        del held["state_format"], held["arsg_optax"]
+        path.write_text(json.dumps({**held, "format": 2}))
+    with pytest.raises(CheckpointError, match="by arsg_optax of unknown version"):
+        resume(run)
 
 
 def test_no_whole_checkpoint_is_an_error(stopped: tuple[Path, int]):

@@ -1,0 +1,1 @@
+"""Small states of every format that there was, and what made them."""
