@@ -28,13 +28,20 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "myst_nb",
+    "extensions.citation",
     "extensions.signatures",
     "extensions.fields",
     "extensions.links",
     "extensions.names",
     "extensions.complete",
 ]
-exclude_patterns = ["_build", "extensions", "jupyter_execute", "Thumbs.db"]
+exclude_patterns = [
+    "_build",
+    "_templates",
+    "extensions",
+    "jupyter_execute",
+    "Thumbs.db",
+]
 
 # tests/test_notebooks.py executes them anew; the site shows the outputs they keep.
 nb_execution_mode = "off"
@@ -74,8 +81,22 @@ html_extra_path = [
     str(ROOT / "results" / "report.html"),
 ]
 html_theme = "furo"
-html_title = f"{project} {version}"
+html_title = project
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
+templates_path = ["_templates"]
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/versions.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
+# The default dark style underlines every name that is imported.
+pygments_dark_style = "a11y-dark"
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {
