@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-from extensions import mathjax, notebooks, sliders  # noqa: E402
+from extensions import mathjax, notebooks, results, sliders  # noqa: E402
 
 _project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 repository = _project["urls"]["Repository"].rstrip("/")
@@ -78,7 +78,7 @@ copybutton_prompt_is_regexp = True
 
 html_extra_path = [
     str(sliders.write(HERE / "_build" / "sliders")),
-    str(ROOT / "results" / "report.html"),
+    str(results.write(ROOT / "results" / "report.html", HERE / "_build" / "results")),
 ]
 html_theme = "furo"
 html_title = project

@@ -81,6 +81,8 @@ def test_the_site_builds_and_every_page_is_whole(mathematics, browser, tmp_path)
     reference = {anchor.removeprefix("module-") for anchor in anchors}
     assert set(public_symbols()) <= reference
     assert files_in_the_repository(found) > 20
+    back = 'href="reproductions.html">←'
+    assert back in (site / "report.html").read_text()
     cited = "{arsg_optax: remote-observation momentum for JAX}"
     assert cited in (site / "index.html").read_text()
     leaking = [p for p in site.rglob("*.html") if "jaxlib._jax" in p.read_text()]
