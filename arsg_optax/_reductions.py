@@ -57,7 +57,7 @@ class Whole(NamedTuple):
         return jnp.sqrt(self.dot(leaves, leaves))
 
     def max(self, leaves: Sequence[jax.Array]) -> jax.Array:
-        """The largest absolute value; 0 of no elements."""
+        """The largest absolute value; 0 if there are no elements."""
         pairs = zip(leaves, self.points, strict=True)
         maxima = [leaf_max(x, self.axes, y).astype(self.dtype) for x, y in pairs]
         zero = jnp.zeros([], self.dtype)
@@ -76,7 +76,7 @@ def leaf_sum(leaf: jax.Array, axes: Axes, like: jax.Array | None = None) -> jax.
 
 
 def leaf_max(leaf: jax.Array, axes: Axes, like: jax.Array | None = None) -> jax.Array:
-    """The largest absolute value likewise, 0 of no elements."""
+    """The largest absolute value of such a leaf; 0 if it has no elements."""
     like = leaf if like is None else like
     return _whole(jnp.max(jnp.abs(leaf), initial=0), like, axes, jax.lax.pmax)
 

@@ -81,7 +81,7 @@ def outermost(found: list[Found]) -> list[Found]:
 
 
 def members(state: Any) -> list[tuple[Path, Any]] | None:
-    """The states in a chain of Optax's, in their order; None of anything else."""
+    """The states in a chain of Optax's, in their order; None for anything else."""
     if isinstance(state, Mapping):
         return [((jax.tree_util.DictKey(key),), each) for key, each in state.items()]
     if isinstance(state, (tuple, list)) and not hasattr(state, "_fields"):
@@ -93,10 +93,10 @@ def members(state: Any) -> list[tuple[Path, Any]] | None:
 
 
 def branches(state: Any) -> list[tuple[Path, Any]]:
-    """What a wrapper holds that passes steps on as they are; empty of anything else.
+    """What a wrapper holds that passes steps on as they are; empty for anything else.
 
-    Wrappers are told by their types. :func:`optax.partition` has several branches, side
-    by side on different leaves.
+    Wrappers are recognised by their types. :func:`optax.partition` has several
+    branches, side by side on different leaves.
     """
     if isinstance(state, optax.PartitionState):
         start = jax.tree_util.GetAttrKey("inner_states")

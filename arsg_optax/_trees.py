@@ -31,7 +31,7 @@ def per_leaf(
 def leaf_dtype(leaf: Any) -> jnp.dtype:
     """The dtype that JAX gives an array, an abstract array or a Python number.
 
-    Of a float64 array of NumPy's that is float32, unless `jax_enable_x64` is set.
+    A float64 array of NumPy's becomes float32, unless `jax_enable_x64` is set.
     """
     return jnp.result_type(leaf)
 
@@ -121,7 +121,7 @@ def spread(
     remedy: str,
     is_leaf: Callable[[Any], bool] | None = None,
 ) -> list[Any]:
-    """What a choice says of each leaf of a tree, in the order of the leaves.
+    """What a choice says about each leaf of a tree, in the order of the leaves.
 
     The choice has the tree's structure or a prefix of it; `is_leaf` is of its nodes.
 
@@ -162,6 +162,6 @@ def check_params(params: optax.Params, updates: optax.Updates) -> None:
         raise ValueError(
             "params must have the tree structure of the updates, "
             f"{jax.tree.structure(updates)}, got {jax.tree.structure(params)}; call "
-            "update with the parameters that the gradients are of."
+            "update with the parameters that belong to the gradients."
         ) from error
     check_updates("params", needed, updates)

@@ -106,7 +106,7 @@ def check(name: str, value: Any, **different: Any) -> None:
 
     Raises:
       ValueError: if it is of a wrong kind, has a shape, is complex, has 16 bits where
-        those do not do, or is out of range; NaN is.
+        those do not do, or is out of range, as NaN is.
     """
     row = RANGES[name]._replace(**different)
     if (row.optional and value is None) or (row.schedule and callable(value)):
@@ -151,7 +151,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def concrete(value: Any) -> np.ndarray | None:
-    """In float64, or None of what cannot be read while tracing or on this host."""
+    """The value in float64; None if it cannot be read while tracing or on this host."""
     if isinstance(value, Tracer) or not getattr(value, "is_fully_addressable", True):
         return None
     try:

@@ -72,8 +72,8 @@ def eval_params(
     if strict and not moved:
         names = sorted({type(each.state).__name__ for each in find_states(opt_state)})
         raise ValueError(
-            "opt_state must have an observation with strict=True, got one in which "
-            f"nothing moves, of the states {names}; pass the state of an optimizer "
+            "opt_state must have an observation with strict=True, got one that moves "
+            f"nothing, with the states {names}; pass the state of an optimizer "
             "with remote observation, or strict=False for params as they are."
         )
     return point
@@ -161,9 +161,9 @@ def metrics(
       scope "leaf"), ``boosts`` (done or decided, int32), ``switched`` (to SGD, bool),
       ``oscillation`` (the Q of all parameters) and ``oscillation/<path>`` (of one
       array), each if the state holds it, and ``share_at_eps`` (from 0 to 1) if asked
-      for. Where several instances hold one, each key has the instance's path as prefix,
-      as in ``inner_states/decoder/inner_state/learning_rate``. Before the first update
-      the values are 0.
+      for. Where several instances hold the same scalar, each key has the instance's
+      path as prefix, as in ``inner_states/decoder/inner_state/learning_rate``. Before
+      the first update the values are 0.
     """
     held = []
     for path, state in find_states(opt_state):

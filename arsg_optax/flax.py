@@ -1,4 +1,4 @@
-"""For Flax loops: evaluation at the iterate, and a state that passes the loss on.
+"""Helpers for Flax: evaluation at the iterate, and a state that passes the loss on.
 
 It needs Flax: ``pip install "arsg_optax[flax]"``.
 
@@ -53,7 +53,7 @@ def recomputed_statistics(
             pass in training mode. It is given statistics of float32 at least.
         statistics: tree of float arrays, for its structure, shapes and dtypes.
         batches: at least `at_least` of them, all are used, with equal weight.
-        at_least: below it, a mean is thought too noisy.
+        at_least: with fewer batches the mean is thought too noisy.
 
     Returns:
         Tree as `statistics`.
@@ -155,7 +155,7 @@ def at_iterate(
         optimizer: the `nnx.Optimizer` that trains it, or the state of an Optax
             optimizer initialised with ``nnx.state(model, nnx.Param)``.
         batches: training inputs, from which running statistics are gathered at the
-            iterate. Not looked at where the model has no `nnx.BatchStat`.
+            iterate. They are not read if the model has no `nnx.BatchStat`.
         forward: `forward(model, batch)`, a forward pass. It is compiled once for a
             function, so pass the same one each time rather than a new lambda.
         at_least: the least number of batches.
@@ -238,7 +238,7 @@ def iterate_variables(
         state: a :class:`TrainState`, or anything with
             `apply_fn`, `params`, `opt_state` and perhaps `batch_stats`.
         batches: training inputs, from which running statistics are gathered at the
-            iterate. Not looked at where `batch_stats` are absent or empty.
+            iterate. They are not read if `batch_stats` are absent or empty.
         forward: `forward(variables, batch, mutable=["batch_stats"])`, a forward pass
             in training mode that returns `(outputs, updated)`; None for
             ``apply_fn(variables, batch, train=True, mutable=...)``.

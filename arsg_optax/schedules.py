@@ -20,21 +20,22 @@ def log_time_momentum(
 
     .. math:: \beta_t = \frac{t+1}{t+1+\delta}
 
-    with :math:`t` the number of updates so far. After :math:`t` updates the gradient
-    of update :math:`s` has the weight :math:`\delta s^{\delta-1} / t^\delta` (for large
+    with :math:`t` the number of updates so far. After :math:`t` updates the gradient of
+    update :math:`s` has the weight :math:`\delta s^{\delta-1} / t^\delta` (for large
     :math:`s`), and the mean age of the gradients is :math:`t/(\delta+1)`: the momentum
     is short while the loss falls fast, and long later. So there is no decay rate to
     tune. :math:`\delta=8` is ADana's; its gradients are on average a ninth of the run
-    old. :math:`\delta=2`, a third of the run, is that of schedule-free learning.
+    old. :math:`\delta=2` is schedule-free learning's, whose gradients are a third of
+    the run old.
 
     It is meant for ``b1``, and for ``b2`` of :func:`arsg_optax.scale_by_adam_rms`.
     :func:`arsg_optax.falling_observation` is an observation to go with it.
 
     Args:
       delta: :math:`\delta`, dimensionless, positive. Large is a short momentum.
-      maximum: upper limit of the decay rate, in [0, 1), or None for none. In float32
-        :math:`1-\beta_t` is known to 1 % after a million updates and to 10 % after ten
-        million, a reason for a limit of 0.9999 in longer runs.
+      maximum: upper limit of the decay rate, in [0, 1), or None for no limit. In
+        float32 :math:`1-\beta_t` is known to 1 % after a million updates and to 10 %
+        after ten million, a reason for a limit of 0.9999 in longer runs.
 
     Returns:
       A schedule whose values are () arrays of the default float dtype in (0, 1).

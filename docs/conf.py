@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-from extensions import mathjax, notebooks, sliders  # noqa: E402
+from extensions import mathjax, notebooks, results, sliders  # noqa: E402
 
 _project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 repository = _project["urls"]["Repository"].rstrip("/")
@@ -28,13 +28,20 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "myst_nb",
+    "extensions.citation",
     "extensions.signatures",
     "extensions.fields",
     "extensions.links",
     "extensions.names",
     "extensions.complete",
 ]
-exclude_patterns = ["_build", "extensions", "jupyter_execute", "Thumbs.db"]
+exclude_patterns = [
+    "_build",
+    "_templates",
+    "extensions",
+    "jupyter_execute",
+    "Thumbs.db",
+]
 
 # tests/test_notebooks.py executes them anew; the site shows the outputs they keep.
 nb_execution_mode = "off"
@@ -71,11 +78,25 @@ copybutton_prompt_is_regexp = True
 
 html_extra_path = [
     str(sliders.write(HERE / "_build" / "sliders")),
-    str(ROOT / "results" / "report.html"),
+    str(results.write(ROOT / "results" / "report.html", HERE / "_build" / "results")),
 ]
 html_theme = "furo"
-html_title = f"{project} {version}"
+html_title = project
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
+templates_path = ["_templates"]
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/versions.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
+# The default dark style underlines every name that is imported.
+pygments_dark_style = "a11y-dark"
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {

@@ -162,6 +162,35 @@ batches = jax.tree.map(
 print(f"{STEPS} batches of {BATCH}, {BATCH // mesh.shape['data']} images a device")
 
 # %% [markdown]
+# Which devices hold which part: a batch is split by rows over `data`, the weights and
+# their momentum by columns over `model`, with a copy for each part of the data.
+
+# %%
+arrays = {
+    "images of a batch": batches[0][0],
+    "hidden weights": params["hidden"],
+    "their momentum": optax.tree.get(state, "mu")["hidden"],
+}
+figure, panels = plt.subplots(1, 3, figsize=(8, 2.6), layout="constrained")
+for panel, (name, array) in zip(panels, arrays.items(), strict=True):
+    parts = {}
+    for device, (rows, columns) in array.sharding.devices_indices_map(
+        array.shape
+    ).items():
+        begin = rows.start or 0, columns.start or 0
+        parts.setdefault(begin, []).append(device.id)
+    height, width = array.sharding.shard_shape(array.shape)
+    for number, ((row, column), ids) in enumerate(sorted(parts.items())):
+        corner, color = (column, row), plt.cm.Blues(0.25 + 0.15 * number)
+        box = plt.Rectangle(corner, width, height, facecolor=color, edgecolor="white")
+        panel.add_patch(box)
+        middle = column + width / 2, row + height / 2
+        panel.text(*middle, f"{ids}", ha="center", va="center")
+    rows, columns = array.shape
+    panel.set(title=f"{name}, {rows} x {columns}", xlim=(0, columns), ylim=(rows, 0))
+plt.show()
+
+# %% [markdown]
 # ## The same loop
 #
 # Nothing in it knows of the mesh. Donated arguments come back in the order in which

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from scripts.browser import NONE, find_browser
 
-WIDTHS = {"desk": 1280, "phone": 390}
+WIDTHS = {"desk": 1400, "phone": 390}
 
 _TYPESET = "() => window.MathJax?.startup?.promise"
 _LOOK = """() => ({
@@ -23,6 +23,9 @@ _LOOK = """() => ({
   ids: [...document.querySelectorAll('[id]')].map((e) => e.id),
   missing: [...document.images].filter((i) => !(i.complete && i.naturalWidth))
     .map((i) => i.src),
+  cut: [...document.querySelectorAll('div.highlight pre')]
+    .filter((e) => !e.closest('.cell_output') && e.scrollWidth > e.clientWidth)
+    .map((e) => e.textContent.split('\\n')[0]),
   formulas: document.querySelectorAll('mjx-container').length,
   misprints: [...document.querySelectorAll('[data-mjx-error]')]
     .map((e) => e.getAttribute('data-mjx-error')),
@@ -107,6 +110,7 @@ def _visit(
     look = page.evaluate(_LOOK)
     found.pages[path] = look
     found.problems += [f"{name}: image missing: {source}" for source in look["missing"]]
+    found.problems += [f"{name}: code is cut: {text}" for text in look["cut"]]
     for kind in ("misprints", "undefined", "raw"):
         found.problems += [f"{name}: formula, {kind}: {text}" for text in look[kind]]
     for label, width in WIDTHS.items():

@@ -1,28 +1,37 @@
 """The documentation builds without a warning, and a browser finds every page whole."""
 
+import json
 import os
 import pydoc
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 pytest.importorskip("sphinx", reason="needs the extra docs")
 pytest.importorskip("playwright", reason="needs the extra docs")
 
+from playwright.sync_api import sync_playwright
 from sphinx.errors import ExtensionError
 
 from arsg_optax import tuning
 from scripts.browser import NONE, find_browser
 from scripts.notebook_header import repository
+from scripts.publish_site import publish
 from scripts.walk_site import Walk, walk
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.append(str(DOCS))
 
+from extensions.citation import bibtex
 from extensions.complete import check, public_symbols
 from extensions.fields import described_fields, is_named_tuple
 from extensions.links import outside_links
@@ -72,6 +81,13 @@ def test_the_site_builds_and_every_page_is_whole(mathematics, browser, tmp_path)
     reference = {anchor.removeprefix("module-") for anchor in anchors}
     assert set(public_symbols()) <= reference
     assert files_in_the_repository(found) > 20
+    back = 'href="reproductions.html">←'
+    assert back in (site / "report.html").read_text()
+    cited = "{arsg_optax: remote-observation momentum for JAX}"
+    assert cited in (site / "index.html").read_text()
+    leaking = [p for p in site.rglob("*.html") if "jaxlib._jax" in p.read_text()]
+    assert leaking == []
+    switched(site, tmp_path / "versions", browser)
 
 
 def files_in_the_repository(found: Walk) -> int:
@@ -92,6 +108,8 @@ def test_a_broken_page_is_found(mathematics, browser, tmp_path):
         '<p class="math">\\(x^a^b\\)</p><p class="math">\\(\\nothing\\)</p>'
         '<p class="math">\\(\\frac{a\\)</p>'
         '<img src="gone.png"><div style="width: 500px">wide</div>'
+        '<div class="highlight" style="width: 99px"><pre style="overflow: auto">'
+        "a_name = a_long_line_of_code</pre></div>"
         "<script>throw new Error('broken')</script>"
     )
     problems = "\n".join(walk(tmp_path, browser).problems)
@@ -103,6 +121,7 @@ def test_a_broken_page_is_found(mathematics, browser, tmp_path):
         "px too wide for a phone",
         "script: broken",
         "no address",
+        "code is cut: a_name = a_long_line_of_code",
         "formula, misprints: Double exponent",
         "formula, undefined",
         "formula, raw",
@@ -161,3 +180,80 @@ def test_links_out_of_the_site_lead_to_the_repository():
     )
     with pytest.raises(ValueError, match="leads to no file"):
         outside_links("[a](../nothing)", DOCS / "cost", DOCS, "https://host/name")
+
+
+def test_a_citation_is_made_of_the_file():
+    cited = {
+        "title": "name: what it is",
+        "authors": [{"name": "The authors"}, {"name": "B"}],
+        "repository-code": "https://host/name",
+    }
+    assert bibtex(cited, "1.2") == (
+        "@software{name,\n  title = {name: what it is},\n"
+        "  author = {{The authors} and {B}},\n  version = {1.2},\n"
+        "  url = {https://host/name},\n}"
+    )
+
+
+def test_versions_are_published_side_by_side(tmp_path):
+    site, target = tmp_path / "html", tmp_path / "all"
+    site.mkdir()
+    (site / "index.html").write_text("a page")
+    (target / "not-a-version").mkdir(parents=True)
+    (target / "not-a-version" / "index.html").write_text("another")
+    assert publish(site, target, "0.9.0") == ["0.9.0"]
+    assert publish(site, target, "0.10.0") == ["0.10.0", "0.9.0"]
+    (site / "index.html").write_text("a page, mended")
+    assert publish(site, target, "0.9.0") == ["0.10.0", "0.9.0"]
+    assert (target / "0.9.0" / "index.html").read_text() == "a page, mended"
+    assert json.loads((target / "versions.json").read_text()) == ["0.10.0", "0.9.0"]
+    assert "url=0.10.0/index.html" in (target / "index.html").read_text()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server of static files, while it runs."""
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and prints nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+def switched(site: Path, folder: Path, browser: str) -> None:
+    """The switcher lists the versions, and keeps the page where another has it."""
+    publish(site, folder, "0.1.0")
+    older = folder / "0.0.9"
+    (older / "guides").mkdir(parents=True)
+    (older / "index.html").write_text("<h1>home</h1>")
+    (older / "guides" / "faq.html").write_text("<h1>questions</h1>")
+    publish(site, folder, "0.1.0")
+    with served(folder) as address, sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = opened.new_page(viewport={"width": 1400, "height": 900})
+        for name, found in (
+            ("guides/faq.html#memory", "guides/faq.html#memory"),
+            ("guides/lora.html", "index.html"),
+            ("", ""),
+        ):
+            page.goto(f"{address}/0.1.0/{name}")
+            options = page.locator("#versions option")
+            options.nth(1).wait_for(state="attached")
+            assert options.all_inner_texts() == ["0.1.0", "0.0.9"]
+            assert page.input_value("#versions") == "0.1.0"
+            page.select_option("#versions", "0.0.9")
+            page.wait_for_url(f"{address}/0.0.9/{found}")
+        page.goto(address)
+        page.wait_for_url(f"{address}/0.1.0/index.html")
+        opened.close()

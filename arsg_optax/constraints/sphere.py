@@ -69,9 +69,9 @@ def constrain_to_sphere(
         \theta_{t+1} &\leftarrow R \, y / \|y\|
       \end{align*}
 
-    For weights that a normalisation follows: their length changes nothing but the
-    length of their gradient, so a fixed length keeps gradients comparable over time.
-    Here the learning rate stays what it was;
+    It is for weights that feed a normalization layer: their length changes nothing but
+    the length of their gradient, so a fixed length keeps gradients comparable over
+    time. Here the learning rate stays what it was;
     :func:`arsg_optax.scale_by_sphere_learning_rate` also adapts it. Spheres are around
     the origin. Updates come out in the parameters' dtypes. An array gets none where its
     norm, or that of :math:`y`, is 0 or outside of [1e-12, 1e18], infinity included. NaN

@@ -51,7 +51,7 @@ def scale_by_sphere_learning_rate(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Decay, learning rate and sphere in one link, equal to SGD off the sphere.
 
-    On weights whose scale does not matter, because a normalisation follows them, SGD
+    On weights whose scale does not matter, because they feed a normalization layer, SGD
     with weight decay and this link compute the same functions step by step, whatever
     their norms do. It takes the place of decay, learning rate and constraint.
 
@@ -85,7 +85,7 @@ def scale_by_sphere_learning_rate(
       learning_rate: :math:`\alpha_t`, that of the optimizer off the sphere: finite and
         at least 0, or a schedule.
       mask: which leaves are on a sphere, as in :func:`arsg_optax.constrain_to_sphere`,
-        but without a default: only weights that a normalisation follows qualify, not
+        but without a default: only weights that feed a normalization layer qualify, not
         classifiers, embeddings, scales and biases.
       weight_decay: :math:`\gamma`, decoupled and multiplied by the learning rate, or a
         schedule; members and others alike.
@@ -124,7 +124,7 @@ def sphere_learning_rate(
     if mask is None:
         raise ValueError(
             "mask must name the leaves on a sphere, got None; True takes all, but only "
-            "weights that a normalisation follows qualify."
+            "weights that feed a normalization layer qualify."
         )
     check("learning_rate", learning_rate)
     check("weight_decay", weight_decay)

@@ -1,10 +1,10 @@
 """The papers' theory as functions of tau = αλ, b1 and the observation factor.
 
-How fast RSG converges along an eigenvector of curvature λ, how much gradient noise
-stays, where it diverges, and which hyper-parameters follow; what is left of a start and
-of noise along time, under any schedules; besides, the papers' schedules and bounds on
-regret. All functions are pure, broadcast like NumPy's, and work
-under jit, vmap and grad; Python numbers out of range raise ValueError, arrays are not
+They say how fast RSG converges along an eigenvector of curvature λ, how much gradient
+noise stays, where it diverges, which hyper-parameters follow, and what is left of a
+start and of noise along time, under any schedules. The papers' schedules and bounds on
+regret are here, too. All functions are pure, broadcast like NumPy's, and work under
+jit, vmap and grad; Python numbers out of range raise ValueError, arrays are not
 checked. Results are float32, or float64 where x64 is on; 16-bit arguments are computed
 in float32.
 """

@@ -46,8 +46,8 @@ def check_nonnegative(name: str, value: ArrayLike, remedy: str) -> None:
 def common_dtype(*values: ArrayLike) -> jnp.dtype:
     """The floating dtype to compute in, 32 bits at least.
 
-    Explicit, because callers may forbid implicit promotion. In 16 bits a decay of
-    0.999 would be 1. Python numbers follow the arrays; alone they are of JAX's
+    It is cast explicitly, because callers may forbid implicit promotion. In 16 bits a
+    decay of 0.999 would be 1. Python numbers follow the arrays; alone they are of JAX's
     default dtype.
     """
     with jax.numpy_dtype_promotion("standard"):

@@ -84,9 +84,9 @@ def eigenvalues(tau: ArrayLike, b1: ArrayLike, observation: ArrayLike) -> Eigenv
 
 
 def gain_factor(tau: ArrayLike, b1: ArrayLike, observation: ArrayLike) -> jax.Array:
-    """Largest modulus of the eigenvalues: what a step leaves of the error at length.
+    """Largest modulus of the eigenvalues: the error's factor per step in a long run.
 
-    Below 1 from tau = 0 to :func:`convergence_bound`; it falls up to
+    It is below 1 from tau = 0 to :func:`convergence_bound`; it falls up to
     :func:`fastest_tau` and rises after it, so its maximum over an interval of tau is
     at one of the ends. At the edges of the complex region, where one one-sided
     derivative is infinite, a finite derivative is returned.

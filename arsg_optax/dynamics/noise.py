@@ -16,7 +16,7 @@ from arsg_optax.dynamics._arguments import (
 def variance_limit(tau: ArrayLike, b1: ArrayLike, observation: ArrayLike) -> jax.Array:
     r"""Variance of the deviation after many steps, per variance of the noise.
 
-    The limit of Var(s) / Var(δ), where δ is the gradient's error divided by the
+    It is the limit of Var(s) / Var(δ), where δ is the gradient's error divided by the
     curvature, independent from step to step. It is :math:`\tau^2 S_{22}` with
     :math:`S = ASA^\top + bb^\top`; solved, with :math:`p = b_1\mu` and
     :math:`q = 1-b_1`,
@@ -25,7 +25,7 @@ def variance_limit(tau: ArrayLike, b1: ArrayLike, observation: ArrayLike) -> jax
 
       \tau\,\frac{q(1+b_1) + p(2p+q)\tau}{(q+p\tau)(2(1+b_1) - (2p+q)\tau)}
 
-    which has no cancellation but towards the convergence bound. ARSG eq. 15 is the
+    which has no cancellation except near the convergence bound. ARSG eq. 15 is the
     same in terms of eigenvectors and fails where these merge. The value grows with
     tau everywhere. For a fixed error of the gradient itself, divide by curvature².
 

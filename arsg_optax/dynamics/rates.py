@@ -44,7 +44,7 @@ def theorem1_rate(
 ) -> jax.Array:
     """Worst gain factor over all curvatures, for large condition numbers κ.
 
-    For learning_rate = c_alpha sqrt(κ) / λmax, b1 = 1 - c_beta / sqrt(κ) and
+    It is for learning_rate = c_alpha sqrt(κ) / λmax, b1 = 1 - c_beta / sqrt(κ) and
     observation = c_mu / sqrt(κ). The error is O(1/κ), but O(κ^-3/4) where 4 c_alpha is
     within 1/sqrt(κ) of c_beta. c_mu enters only the condition on c_alpha, which keeps
     λmax below `symmetric_point`; it is sufficient, not necessary.

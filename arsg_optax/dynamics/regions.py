@@ -23,7 +23,7 @@ class ComplexRegion(NamedTuple):
 
 
 def convergence_bound(b1: ArrayLike, observation: ArrayLike) -> jax.Array:
-    """Largest tau of convergence: the gain factor is below 1 between 0 and it.
+    """The tau below which RSG converges: between 0 and it the gain factor is below 1.
 
     Divided by the learning rate it is the largest curvature that converges. At b1 = 0
     it is 2, as for gradient descent.
@@ -117,10 +117,10 @@ def fastest_tau(b1: ArrayLike, observation: ArrayLike) -> jax.Array:
 
 
 def boost_ratio(b1: ArrayLike, observation: ArrayLike) -> jax.Array:
-    """What the learning rate is multiplied by when the observation factor doubles.
+    """The learning rate's factor when the observation factor doubles.
 
-    Then the fastest curvature stays where it is. For b1 = 0.999 and observation =
-    0.05 it is 0.2483, the paper's "roughly divided by 4".
+    With this factor the curvature that converges fastest stays the same. For b1 = 0.999
+    and observation = 0.05 it is 0.2483, the paper's "roughly divided by 4".
 
     Args:
       b1: momentum decay, dimensionless, in [0, 1).

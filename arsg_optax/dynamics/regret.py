@@ -93,8 +93,9 @@ def arsg_theorem3_bound(
     check_magnitudes(diameter=diameter, gradient_l1=gradient_l1)
     if (eps is None) == (largest_root is None):
         raise ValueError(
-            f"eps must be given or largest_root, got {eps!r} and {largest_root!r}; eps "
-            "is the bound as printed, largest_root what its proof gives."
+            "exactly one of eps and largest_root must be given, got "
+            f"{eps!r} and {largest_root!r}; eps is the bound as printed, largest_root "
+            "what its proof gives."
         )
     root: ArrayLike = 0.0 if largest_root is None else largest_root
     check_magnitudes(largest_root=root)
@@ -211,7 +212,7 @@ def adarem_derived_bound(
     gradient_l2: ArrayLike,
     dimension: ArrayLike,
 ) -> jax.Array:
-    r"""What AdaRem's regret satisfies under the same conditions, much lower.
+    r"""A much lower bound that AdaRem's regret satisfies under the same conditions.
 
     .. math::
 

@@ -244,7 +244,7 @@ def adarem_theorem1_schedules(
 
 
 def _step(count: jax.typing.ArrayLike) -> jax.Array:
-    """The papers' t of Optax's count."""
+    """The papers' t at Optax's count."""
     return jnp.asarray(count, float) + 1
 
 

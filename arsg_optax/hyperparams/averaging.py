@@ -1,4 +1,4 @@
-"""Conversions of primal averaging: schedule-free learning and GPA.
+"""RSG's arguments for primal averaging: schedule-free learning and GPA.
 
 They keep a fast point z and its average x, and take gradients g between them,
 
@@ -35,7 +35,7 @@ _SERIES = (1 / 12, -1 / 720, 1 / 30240)
 def from_gpa(
     learning_rate: Numeric, mu_x: Numeric = 0.9967, mu_y: Numeric = 0.7
 ) -> RSGParams:
-    """RSG of generalized primal averaging (Defazio et al. 2025) around SGD.
+    """RSG's arguments for GPA, generalized primal averaging, around SGD (Defazio 2025).
 
     The conversion is learning_rate, b1 = mu_x, observation = 1 - mu_y, and RSG's
     iterate is GPA's x. GPA around another optimizer, whose learning rate may move, is
@@ -61,14 +61,14 @@ def from_gpa(
 def from_schedule_free(
     learning_rate: Numeric, b1: Numeric = 0.9, power: float = 0.0
 ) -> RSGParams:
-    """RSG of schedule-free SGD (Defazio et al. 2024) without warm-up, exact form.
+    """RSG's arguments for schedule-free SGD without warm-up (Defazio et al. 2024).
 
-    The point after update t, counted from 1, has the weight t^power in the average,
-    which is RSG's iterate. For power = 0, with t updates so far, the conversion is
-    learning_rate / 2 (at the first update learning_rate), the momentum decay
-    1 - 2 / (t + 1) (0), and the distance (1 - b1) t. For a warm-up use
-    `from_primal_averaging`. Schedule-free AdamW divides each gradient before it is
-    averaged and is not RSG. Source: arXiv 2405.15682.
+    They take the exact form. The point after update t, counted from 1, has the weight
+    t^power in the average, which is RSG's iterate. For power = 0, with t updates so
+    far, the conversion is learning_rate / 2 (at the first update learning_rate), the
+    momentum decay 1 - 2 / (t + 1) (at first 0), and the distance (1 - b1) t. For a
+    warm-up use `from_primal_averaging`. Schedule-free AdamW divides each gradient
+    before it is averaged and is not RSG. Source: arXiv 2405.15682.
 
     Args:
       learning_rate: step size of z, in units of parameter / gradient, >= 0.
@@ -107,7 +107,7 @@ def from_schedule_free(
 def from_primal_averaging(
     learning_rates: Any, shares: Any, b1: Numeric = 0.9
 ) -> RSGParams:
-    """RSG of SGD and an average with any weights, exact form.
+    """RSG's arguments for SGD and an average with any weights, exact form.
 
     It covers GPA and schedule-free learning with a warm-up or another schedule. A share
     is the weight of the newest fast point in the average, divided by the sum of all

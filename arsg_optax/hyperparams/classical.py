@@ -1,4 +1,4 @@
-"""Conversions of the methods that RSG generalizes."""
+"""RSG's arguments for the classical methods that it generalizes."""
 
 from arsg_optax._validation import check_number, is_number
 from arsg_optax.hyperparams._params import (
@@ -18,7 +18,7 @@ _DRIFT = 2e-7
 
 
 def observation_from_distance(distance: Numeric, b1: Numeric) -> Numeric:
-    """Observation factor, distance (1 - b1) / b1 (ARSG, after eq. 3).
+    """The observation factor of a distance, distance (1 - b1) / b1 (ARSG, after eq. 3).
 
     Args:
       distance: momentum steps from the iterate to the observation point,
@@ -38,7 +38,7 @@ def observation_from_distance(distance: Numeric, b1: Numeric) -> Numeric:
 
 
 def distance_from_observation(observation: Numeric, b1: Numeric) -> Numeric:
-    """Observation distance, observation b1 / (1 - b1) (ARSG, after eq. 3).
+    """The distance of an observation factor, factor b1 / (1 - b1) (ARSG, after eq. 3).
 
     Args:
       observation: observation factor, dimensionless, in [0, 1).
@@ -55,7 +55,7 @@ def distance_from_observation(observation: Numeric, b1: Numeric) -> Numeric:
 
 
 def from_heavy_ball(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
-    """RSG of `optax.sgd(learning_rate, momentum)` (Polyak 1964).
+    """RSG's arguments for `optax.sgd(learning_rate, momentum)` (Polyak 1964).
 
     learning_rate / (1 - momentum), b1 = momentum, observation = 0.
 
@@ -73,9 +73,10 @@ def from_heavy_ball(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
 
 
 def from_nesterov(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
-    """RSG of `optax.sgd(learning_rate, momentum, nesterov=True)` (Sutskever 2013).
+    """RSG's arguments for `optax.sgd(learning_rate, momentum, nesterov=True)`.
 
-    learning_rate / (1 - momentum), b1 = momentum, observation = 1 - momentum.
+    learning_rate / (1 - momentum), b1 = momentum, observation = 1 - momentum
+    (Sutskever et al. 2013).
 
     Args:
       learning_rate: step size in units of parameter / gradient, >= 0.
@@ -90,7 +91,9 @@ def from_nesterov(learning_rate: Numeric, momentum: Numeric) -> RSGParams:
 
 
 def from_qhm(learning_rate: Numeric, nu: Numeric, b1: Numeric) -> RSGParams:
-    """RSG of quasi-hyperbolic momentum (Ma & Yarats 2019): observation = 1 - nu.
+    """RSG's arguments for QHM, quasi-hyperbolic momentum: observation = 1 - nu.
+
+    Source: Ma & Yarats 2019.
 
     Args:
       learning_rate: step size in units of parameter / gradient, >= 0.
@@ -107,7 +110,9 @@ def from_qhm(learning_rate: Numeric, nu: Numeric, b1: Numeric) -> RSGParams:
 
 
 def to_qhm(params: RSGParams) -> QHMParams:
-    """QHM of RSG: nu = 1 - observation. `from_qhm` inverts it up to rounding.
+    """QHM's arguments for RSG: nu = 1 - observation.
+
+    `from_qhm` inverts it up to rounding.
 
     Args:
       params: arguments of `rsg`, in the units and ranges of `RSGParams`.
@@ -132,7 +137,7 @@ def to_qhm(params: RSGParams) -> QHMParams:
 
 
 def from_asgd(delta: Numeric, kappa: Numeric, xi: Numeric) -> RSGParams:
-    """RSG of ASGD (Jain et al. 2018) as Kidambi et al. 2018 parametrise it.
+    """RSG's arguments for ASGD (Jain et al. 2018), with Kidambi et al.'s parameters.
 
     0.7 delta (1 + xi) / 1.7, b1 = (kappa - 0.49 xi) / (kappa + 0.7 xi),
     observation = 1.7 / (0.7 (1 + xi)); 0.7 is the constant of their algorithm.
@@ -155,7 +160,7 @@ def from_asgd(delta: Numeric, kappa: Numeric, xi: Numeric) -> RSGParams:
 
 
 def from_mass(eta1: Numeric, eta2: Numeric, gamma: Numeric) -> RSGParams:
-    """RSG of MaSS (Liu & Belkin 2020), Nesterov with a compensation.
+    """RSG's arguments for MaSS (Liu & Belkin 2020), Nesterov with a compensation.
 
     The method takes g at u: w_new = u - eta1 g, u_new = w_new + gamma (w_new - w) +
     eta2 g. That is (eta1 - eta2) / (1 - gamma), b1 = gamma,
@@ -181,7 +186,7 @@ def from_mass(eta1: Numeric, eta2: Numeric, gamma: Numeric) -> RSGParams:
 def from_synthesized_nesterov(
     learning_rate: Numeric, b1: Numeric, b2: Numeric
 ) -> RSGParams:
-    """RSG of the three-parameter method of Lessard et al. 2016.
+    """RSG's arguments for the three-parameter method of Lessard et al. 2016.
 
     x' = x + b1 (x - x_old) - learning_rate g, gradients at x + b2 (x - x_old), is
     learning_rate / (1 - b1), b1, observation = (1 - b1) b2 / b1.
@@ -205,7 +210,7 @@ def from_synthesized_nesterov(
 def from_robust_momentum(
     smoothness: Numeric, kappa: Numeric, rho: Numeric | None = None
 ) -> RSGParams:
-    """RSG of robust momentum (Cyrus et al. 2018); the default rho is triple momentum.
+    """RSG's arguments for robust momentum (Cyrus et al. 2018), with triple as default.
 
     `from_synthesized_nesterov(kappa (1 - rho)^2 (1 + rho) / smoothness,
     kappa rho^3 / (kappa - 1), rho^3 / ((kappa - 1) (1 - rho)^2 (1 + rho)))`
@@ -213,8 +218,9 @@ def from_robust_momentum(
     Args:
       smoothness: largest curvature in units of gradient / parameter, > 0.
       kappa: condition number, dimensionless, > 1.
-      rho: convergence rate, dimensionless, in [1 - 1/sqrt(kappa), 1 - 1/kappa).
-        None is the lower end; the upper is gradient descent with 1 / smoothness.
+      rho: convergence rate, dimensionless, in [1 - 1/sqrt(kappa), 1 - 1/kappa). None is
+        the lower end, which is triple momentum; the upper end is gradient descent with
+        the step size 1 / smoothness.
 
     Raises:
       ValueError: if a number is out of range.
@@ -233,7 +239,7 @@ def from_robust_momentum(
 
 
 def from_pid(k_p: Numeric, k_i: Numeric, k_d: Numeric) -> RSGParams:
-    """RSG of a PID controller (Recht 2018; Ma & Yarats 2019, section 4).
+    """RSG's arguments for a PID controller (Recht 2018; Ma & Yarats 2019, section 4).
 
     With e = -g, w' = w + e and v' = b1 v + (1 - b1) (e - e_old), the parameters
     theta_0 + k_p e + k_i w' + k_d v' are those of the RSG k_i, b1 = k_d / (k_d - k_p),
@@ -264,7 +270,7 @@ def from_two_state(
     q: Numeric,
     z: Numeric,
 ) -> RSGParams:
-    """RSG of a' = h a + k theta + l g, theta' = m a + q theta + z g.
+    """RSG's arguments for a' = h a + k theta + l g, theta' = m a + q theta + z g.
 
     b1 = h + q - 1, learning_rate = -(z (1 - h) + m l) / (1 - b1),
     observation = (m l - h z) / (learning_rate b1), from rest: a = (1 - q) theta / m.

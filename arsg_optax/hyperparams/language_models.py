@@ -1,4 +1,4 @@
-"""Conversions of the methods that language models are trained with."""
+"""RSG's arguments for methods that language models are trained with."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ _MIXED = f"the momentum needs a weight; {SGD}"
 def from_simplified_ademamix(
     learning_rate: Moving, b1: Numeric = 0.99, alpha: Moving = 0.0
 ) -> RSGParams:
-    """RSG of Simplified AdEMAMix (Morwani et al. 2025), whose momentum is a sum.
+    """RSG's arguments for Simplified AdEMAMix (Morwani et al. 2025).
 
     The method is m <- b1 m + g, theta <- theta - learning_rate (m + alpha g) / rms. It
     is also in Optax, as `optax.contrib.simplified_ademamix`. Here it is
@@ -58,7 +58,7 @@ def from_simplified_ademamix(
 def from_ademamix_without_fast(
     learning_rate: Moving, b3: Moving = 0.9999, alpha: Moving = 8.0
 ) -> RSGParams:
-    """RSG of AdEMAMix (Pagliardini et al. 2024) with its fast average off, b1 = 0.
+    """RSG's arguments for AdEMAMix without its fast average (Pagliardini et al. 2024).
 
     The method is m <- b3 m + (1 - b3) g, theta <- theta - learning_rate
     (g + alpha m) / rms, in Optax `optax.contrib.ademamix(..., b1=0.0)`. Here it is
@@ -89,7 +89,7 @@ def from_ademamix_without_fast(
 def from_adana(
     learning_rate: Moving, delta: Numeric = 8.0, kappa: Numeric = 0.85
 ) -> RSGParams:
-    """RSG of ADana (Ferbach et al. 2026), whose momentum lasts longer with time.
+    """RSG's arguments for ADana, whose momentum grows with time (Ferbach et al. 2026).
 
     The method counts t from 1, decays both moments by 1 - delta / (delta + t), and with
     alpha = (1 + t)^(1 - kappa) it does theta <- theta - learning_rate (g + alpha m) /
@@ -121,7 +121,7 @@ def from_adana(
 
 
 def from_dana(gamma2: Moving, gamma3: Moving, delta: Numeric) -> RSGParams:
-    """RSG of DANA (Ferbach et al. 2025), whose momentum s is a decaying sum.
+    """RSG's arguments for DANA, whose momentum s is a decaying sum (Ferbach 2025).
 
     The method is s <- (1 - delta / (delta + t)) s + g,
     theta <- theta - gamma2 g - gamma3 s. As in the released code, t is the number of
@@ -156,13 +156,14 @@ def from_dana(gamma2: Moving, gamma3: Moving, delta: Numeric) -> RSGParams:
 def from_mars_approx(
     learning_rate: Moving, b1: Numeric = 0.95, gamma: Numeric = 0.025
 ) -> RSGParams:
-    """RSG of MARS-approx (Yuan et al. 2024) without clipping: observation = gamma.
+    """RSG's arguments for MARS-approx without clipping (Yuan et al. 2024).
 
-    The method corrects the gradient, c = g + gamma b1 / (1 - b1) (g - g_last), and
-    steps along m <- b1 m + (1 - b1) c. As in the released code, g_last is 0 at first.
-    Implementations that start with c = g have an m that is smaller by gamma b1^t times
-    the first gradient after t updates, so they agree in the limit. MARS also clips c at
-    norm 1, and MARS-AdamW averages the squares of c: neither is RSG.
+    The observation is gamma: the method corrects the gradient, c = g + gamma b1 / (1 -
+    b1) (g - g_last), and steps along m <- b1 m + (1 - b1) c. As in the released code,
+    g_last is 0 at first. Implementations that start with c = g have an m that is
+    smaller by gamma b1^t times the first gradient after t updates, so they agree in the
+    limit. MARS also clips c at norm 1, and MARS-AdamW averages the squares of c:
+    neither is RSG.
     Source: arXiv 2411.10438.
 
     Args:
@@ -178,7 +179,7 @@ def from_mars_approx(
 
 
 def from_lion(b1: Numeric = 0.9, b2: Numeric = 0.99) -> RSGParams:
-    """RSG of the direction whose sign Lion takes (Chen et al. 2023).
+    """RSG's arguments for the direction whose sign Lion takes (Chen et al. 2023).
 
     The method steps along the sign of b1 m + (1 - b1) g and then updates
     m <- b2 m + (1 - b2) g. The conversion is learning_rate = 1, b1 = b2,
@@ -204,7 +205,7 @@ def from_lion(b1: Numeric = 0.9, b2: Numeric = 0.99) -> RSGParams:
 
 
 def from_muon_momentum(momentum: Numeric = 0.95) -> RSGParams:
-    """RSG of the direction that Muon orthogonalizes (Jordan 2024).
+    """RSG's arguments for the direction that Muon orthogonalizes (Jordan 2024).
 
     The method updates m <- momentum m + (1 - momentum) g and orthogonalizes
     momentum m + (1 - momentum) g. The conversion is learning_rate = 1, b1 = momentum,
@@ -231,7 +232,7 @@ def from_outer_nesterov(
     outer_learning_rate: Numeric = 0.7,
     momentum: Numeric = 0.9,
 ) -> RSGParams:
-    """RSG of DiLoCo's and SNOO's outer optimizer around one inner step of SGD.
+    """RSG's arguments for DiLoCo's and SNOO's outer optimizer around one step of SGD.
 
     The outer optimizer takes the inner step s = learning_rate g as its gradient:
     buffer <- momentum buffer + s, theta <- theta - outer_learning_rate
@@ -255,7 +256,7 @@ def from_outer_nesterov(
 def from_ema_nesterov(
     learning_rate: Numeric, beta: Numeric, gamma: Numeric = 0.99
 ) -> RSGParams:
-    """RSG of EMA-Nesterov (Yau et al. 2026) around SGD.
+    """RSG's arguments for EMA-Nesterov (Yau et al. 2026) around SGD.
 
     The method takes g at y = theta + beta m, steps to theta_new = y - learning_rate g,
     and averages its steps, m <- gamma m + (1 - gamma) (theta_new - theta). That is

@@ -26,7 +26,7 @@ _FROM_THE_LEFT = ("weight", "weight_ih", "weight_hh")
 def hidden_matrices(
     params: optax.Params, rules: Mapping[str, Any] | None = None
 ) -> optax.Params:
-    """Says of each array which matrix it is, or that it is none.
+    """Finds a model's hidden matrices, and which of their axes are input and output.
 
     An array of two axes is a matrix, input first (or output first if its name is
     ``weight``, as in Equinox), unless a name in its path says that it is an embedding,
@@ -88,8 +88,8 @@ def hidden_matrices(
         if axes > 2:
             raise ValueError(
                 f"matrices must say what '{joined}' of shape {jnp.shape(leaf)} is, got "
-                "nothing for it: with more than two axes input, output and batch "
-                "cannot be told; pass for example matrices=lambda params: "
+                "nothing for it: with more than two axes it is unclear which ones are "
+                "input, output and batch; pass for example matrices=lambda params: "
                 f"hidden_matrices(params, {{{joined!r}: MatrixAxes(input=0, "
                 "output=(1, 2))}), or False in the place of the axes."
             )
@@ -104,5 +104,5 @@ def _name(key: Any) -> str:
 
 
 def _snake(name: str) -> str:
-    """In lower case, and words of CamelCase apart."""
+    """The name in lower case, with the words of CamelCase apart."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

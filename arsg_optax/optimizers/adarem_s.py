@@ -28,11 +28,11 @@ def adarem_s(
 ) -> optax.GradientTransformationExtraArgs:
     r"""AdaRem-S: :func:`arsg_optax.adarem` with normalised weights on a sphere.
 
-    Where batch norm follows a weight its length does nothing but scale the gradient.
-    Weight decay changes the length all the time, and makes a poor past average of
-    gradients that are not comparable. On a sphere they are; what the decay would have
-    done to the step size is done by the sphere's learning rate instead, so learning
-    rate and decay are chosen as for AdaRem or SGD off the sphere.
+    Where batch norm follows a weight, the weight's length only scales the gradient.
+    Weight decay changes that length all the time, so past gradients are not comparable
+    and their average is poor. On a sphere they are comparable. The sphere's learning
+    rate does what the decay would have done to the step size, so learning rate and
+    decay are chosen as for AdaRem or SGD off the sphere.
 
     In AdaRem's symbols, with the radius :math:`R` and the parameters :math:`\theta_t`
     on the sphere, from :math:`m_0 = 0`, :math:`\rho_0 = \|\theta_0\|/R`,
@@ -57,7 +57,7 @@ def adarem_s(
     parameter and momentum, for good, and on a sphere all parameters of that sphere, as
     they share its norm.
 
-    When to use it: in place of AdaRem where normalization follows the weights.
+    When to use it: in place of AdaRem where the weights feed a normalization layer.
 
     Args:
       sphere_mask: which leaves are on a sphere, the ``mask`` of

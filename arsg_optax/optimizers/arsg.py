@@ -52,9 +52,9 @@ def arsg(
     exact form needs no more.
 
     ``eps`` is a *squared* gradient: the default 1e-8 divides like a gradient of 1e-4,
-    which is more than most of a large network's. ``metrics(state, share_at_eps=True)``
-    measures which share of the elements still stands at ``eps``. If it stays large,
-    lower ``eps``, or take ``preconditioner=scale_by_adam_rms()``.
+    which is larger than most gradients of a large network. ``metrics(state,
+    share_at_eps=True)`` measures which share of the elements still stands at ``eps``.
+    If it stays large, lower ``eps``, or take ``preconditioner=scale_by_adam_rms()``.
 
     When to use it: first, where you would take Adam or AMSGrad.
 

@@ -58,7 +58,7 @@ def arsgb(
       boost_at: update from which the boost is in force, counted from 0; None boosts
         automatically, then ``update`` needs ``value=loss`` or ``loss=loss``. The
         paper boosts at its 6th epoch of 20 or 11th of 40.
-      max_boosts: most automatic boosts; the paper does one.
+      max_boosts: the largest number of automatic boosts; the paper does one.
       window, threshold, confidence, refractory: when a loss counts as flat, see
         :func:`arsg_optax.observation_boost`.
       b1, b2, eps, exact, preconditioner, debias: as in :func:`arsg_optax.arsg`.

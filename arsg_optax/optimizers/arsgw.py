@@ -44,8 +44,8 @@ def arsgw(
 
     State: two arrays per parameter, eight bytes in float32, as Adam's. With
     ``observation=0.0`` it is AdamW whose first moment is not corrected for its start.
-    The decay is 0 by default, which is 1e-4 in ``optax.adamw``, and the fifth argument
-    is the observation.
+    Two arguments differ from those of ``optax.adamw``: the decay is 0 by default, not
+    1e-4, and the fifth argument is the observation.
 
     Args:
       learning_rate: finite and at least 0, or a schedule: that of AdamW to begin with.

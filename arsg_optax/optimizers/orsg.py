@@ -64,37 +64,38 @@ def orsg(
     Behind a schedule that ends at 0 both points are the same.
 
     Muon is ``b1=0.95, observation=0.05``; without a hidden matrix it is ``arsgw``.
-    State: one array per parameter of a matrix, two of the rest.
+    State: one array per parameter of a matrix, two per parameter of the rest.
 
     Args:
       learning_rate: finite and at least 0, or a schedule.
       b1: decay rate of the momentum, in [0, 1), or a schedule.
       observation: observation factor, dimensionless, in [0, 1), or a schedule.
-      learning_rate_rest: of what is not orthogonalized; None is ``learning_rate``.
-      matrices: what is orthogonalized: a tree as the parameters of True (input first),
-        :class:`arsg_optax.MatrixAxes`, False and None, or a callable that makes one of
-        the parameters (with ``inject_hyperparams`` name it in ``static_args``). None is
-        :func:`arsg_optax.hidden_matrices`: all arrays of two axes but embeddings,
-        positions and output heads. It refuses arrays with more axes until they are
-        named.
-      b2: decay rate of the second moment, in [0, 1), or a schedule; as ``eps`` only of
-        what is not orthogonalized.
+      learning_rate_rest: learning rate of what is not orthogonalized; None is
+        ``learning_rate``.
+      matrices: what is orthogonalized: a tree shaped as the parameters, whose leaves
+        are True (input first), :class:`arsg_optax.MatrixAxes`, False or None, or a
+        callable that makes such a tree from the parameters (with ``inject_hyperparams``
+        name it in ``static_args``). None is :func:`arsg_optax.hidden_matrices`: all
+        arrays of two axes but embeddings, positions and output heads. It refuses arrays
+        with more axes until they are named.
+      b2: decay rate of the second moment, in [0, 1), or a schedule; like ``eps`` it
+        only matters to what is not orthogonalized.
       eps: added to the root of the second moment, in units of the gradient.
-      coefficients: of five iterations of Newton and Schulz, or three for each of any
-        number of them, see :func:`arsg_optax.orthogonalize`.
+      coefficients: three numbers for five iterations of Newton and Schulz, or three for
+        each of any number of iterations, see :func:`arsg_optax.orthogonalize`.
       scale: as there. ``"rms"`` makes a step as large as AdamW's, so that its learning
         rate and decay can be reused untouched.
       exact: the two-point form around the orthogonalized step, as in
-        :func:`arsg_optax.remote_chain`; the state has one more array per parameter of
-        a matrix. Take it with a number for ``b1``: a direction has always the same
-        length, so that with the default the observation point runs away from the
-        iterate, by about :math:`\alpha_t \mu_t t / 8` in each singular value.
+        :func:`arsg_optax.remote_chain`; the state has one more array per parameter of a
+        matrix. Take it with a number for ``b1``: a direction always has the same
+        length, so with the default the observation point runs away from the iterate, by
+        about :math:`\alpha_t \mu_t t / 8` in each singular value.
       nu_dtype: dtype that stores the second moment.
       weight_decay, mask, mu_dtype: as in :func:`arsg_optax.remote_chain`.
 
     Raises:
-      ValueError: if an argument is out of range, or if it is not known of an array
-        which matrix it is.
+      ValueError: if an argument is out of range, or if nothing says which matrix an
+        array is.
 
     Examples:
       >>> import arsg_optax, jax, jax.numpy as jnp, optax

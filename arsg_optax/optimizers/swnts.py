@@ -49,8 +49,8 @@ def swnts(
     \alpha_s c`, with :math:`\hat u_s = \alpha_s u_s`. A schedule of the learning rate
     goes on, see :func:`arsg_optax.switch_to_sgd`. The state is NAMSG's.
 
-    SWNTS1 also smooths the parameters it tests by an exponential moving average, for
-    which Optax has :func:`optax.incremental_update`, see the example.
+    SWNTS1 also smooths the parameters that it tests by an exponential moving average:
+    use :func:`optax.incremental_update`, as in the example.
 
     When to use it: where an adaptive method trains fast and SGD generalizes better.
 

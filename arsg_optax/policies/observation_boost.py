@@ -1,4 +1,4 @@
-"""OBSB, the observation boost: once it is flat, look further ahead in smaller steps."""
+"""OBSB, the observation boost: once the loss is flat, look further in smaller steps."""
 
 from typing import NamedTuple
 
@@ -71,14 +71,14 @@ def observation_boost(
 
     where :math:`\tau^*(\beta, \mu)` is the fastest step
     (:func:`arsg_optax.dynamics.fastest_tau`), so that the curvature which converges
-    fastest stays the same. For b1 = 0.999 and 0.05 the first ratio is 0.2483. Less
-    noise remains, which lets the loss fall further. The ratio multiplies any schedule
-    of the learning rate, decoupled weight decay included. No boost is done that would
-    take the observation factor to 1.
+    fastest stays the same. For b1 = 0.999 and a factor of 0.05 the first ratio is
+    0.2483. Less noise remains, which lets the loss fall further. The ratio multiplies
+    any schedule of the learning rate, decoupled weight decay included. No boost is done
+    that would take the observation factor to 1.
 
     ``boost_at=k`` boosts once: update k, counted from 0, is the first boosted one.
-    ``boost_at=None`` boosts when the loss flattens; then ``update`` needs it, that of
-    the minibatch will do: ``update(gradients, state, params, value=loss)``, or
+    ``boost_at=None`` boosts when the loss flattens; then ``update`` needs the loss, and
+    the minibatch's will do: ``update(gradients, state, params, value=loss)``, or
     ``loss=``, as Levanter and MaxText call it. Flat means that from one window of steps
     to the next,
 
@@ -98,16 +98,17 @@ def observation_boost(
     optimizers do, which gets :math:`2^n` as the extra argument ``observation_boost``.
     In an :func:`optax.partition` each takes the ratio of its own values; an optimizer
     without an observation beside them keeps its rate. An :class:`optax.MultiSteps` may
-    stand inside, then updates are counted and losses averaged over accumulated batches;
-    or around, then with :func:`arsg_optax.average_value` around it.
+    stand inside; then updates are counted, and losses averaged, over accumulated
+    batches. It may also stand around, with :func:`arsg_optax.average_value` around
+    both.
 
     Args:
       inner: the optimizer to boost.
       boost_at: update to boost at, a whole number, or None for automatic boosts.
-      max_boosts: most automatic boosts, at least 1.
+      max_boosts: the largest number of automatic boosts, at least 1.
       window: steps in a window, at least 8, rounded down to a multiple of 8.
       threshold: relative decrease from window to window below which a loss is flat.
-      confidence: standard errors by which the decrease must exceed the threshold.
+      confidence: the decrease must exceed the threshold by this many standard errors.
       refractory: windows left out at the start and after a boost, before the two that
         are compared.
 

@@ -1,9 +1,9 @@
 """When has a noisy loss flattened? Two adjacent windows and the noise between them.
 
 A minibatch loss may scatter by a hundred times what it falls in one step, so single
-values tell nothing. The mean of a window of w values scatters by sd / sqrt(w) only,
-while a loss that falls by delta a step falls by w delta from one window to the next:
-at sd = 100 delta and w = 320 that is 40 standard errors. The noise is measured from
+values say nothing. The mean of a window of w values scatters by sd / sqrt(w) only,
+while a loss that falls by delta a step falls by w delta from one window to the next: at
+sd = 100 delta and w = 320 that is 40 standard errors. The noise is measured from
 differences of successive values, in which a trend cancels.
 """
 

@@ -130,6 +130,6 @@ def switch_to_sgd(
 
 
 def _inner_product(one: optax.Updates, other: optax.Updates, axes: Axes) -> jax.Array:
-    """Over the whole tree: () of the default float dtype."""
+    """The inner product over the whole tree: () of the default float dtype."""
     products = jax.tree.leaves(jax.tree.map(product, one, other))
     return Whole(products, axes, default_float()).sum(products)

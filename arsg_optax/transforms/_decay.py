@@ -82,8 +82,8 @@ def decay(
             "mask",
             chosen_of(mask, updates),
             updates,
-            "give it a boolean for every leaf, or a callable that makes it of the "
-            "parameters.",
+            "give it a boolean for every leaf, or a callable that makes such a tree "
+            "from the parameters.",
             is_leaf=lambda node: node is None,
         )
     )

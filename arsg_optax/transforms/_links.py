@@ -92,7 +92,7 @@ def make_direction(states: tuple[Any, ...]) -> bool:
 
 
 def denominators(states: Any) -> list[optax.Updates]:
-    """What the links divide by: trees as the parameters, or parts of them."""
+    """What the links divide by: trees shaped as the parameters, or parts of them."""
     found = (state for _, state in _declared(states))
     return [state.denominator() for state in found if divides(state)]
 
@@ -107,9 +107,9 @@ def divided(updates: optax.Updates, states: Any) -> optax.Updates:
         unknown = known.keys() - by_path(updates).keys()
         if unknown:
             raise ValueError(
-                "denominator() must return a tree as the parameters, or a masked one, "
-                f"got a leaf at '{min(unknown)}', where the parameters have none; "
-                "return what jax.tree.map makes of a moment in the state."
+                "denominator() must return a tree shaped as the parameters, or a part "
+                f"of one, got a leaf at '{min(unknown)}', where the parameters have "
+                "none; return what jax.tree.map makes of a moment in the state."
             )
 
         def over(path, update, known=known):

@@ -70,16 +70,17 @@ def average_remotely(
         y_{t+1} &\leftarrow (1-\mu_t) x_{t+1} + \mu_t z_{t+1}
       \end{align*}
 
-    The training loop holds :math:`y`, where gradients are taken, the state
-    :math:`z`, and :func:`arsg_optax.eval_params` returns the average :math:`x`. It may
-    be evaluated at any time, so the learning rate needs no schedule that knows when the
+    The training loop holds :math:`y`, where gradients are taken, the state holds
+    :math:`z`, and :func:`arsg_optax.eval_params` returns the average :math:`x`. You may
+    evaluate it at any time, so the learning rate needs no schedule that knows when the
     training ends. The inner optimizer runs as it is, on :math:`z`: it gets :math:`z`
     for its parameters, which its weight decay shrinks, and gradients at :math:`y`.
 
-    - Numbers for ``b1`` are generalized primal averaging (GPA): its
+    - With a number for ``b1`` this is generalized primal averaging (GPA): its
       :math:`\mu_x` is ``b1`` and its :math:`\mu_y` is ``1 - observation``.
-    - ``log_time_momentum(1.0)`` gives schedule-free learning but for its first
-      average, with ``observation = 1 - b1`` of :func:`optax.contrib.schedule_free`.
+    - ``log_time_momentum(1.0)`` gives schedule-free learning, except for its first
+      average, if ``observation`` is 1 minus the ``b1`` of
+      :func:`optax.contrib.schedule_free`.
     - :class:`optax.MultiSteps` goes around it: inside, the average would move with
       every batch.
     - Around :func:`optax.sgd`, with numbers for both, it is :func:`arsg_optax.rsg`.

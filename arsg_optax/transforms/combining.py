@@ -14,8 +14,8 @@ def chain_on_gradient(
 
     Like :func:`optax.chain`, but each link also receives the updates that entered the
     chain as the extra argument ``raw_gradient``. A preconditioner behind a momentum can
-    so take its statistics from the gradient itself:
-    ``chain_on_gradient(remote_observation(), scale_by_nonincreasing_rms())``. Of nested
+    then take its statistics from the gradient itself:
+    ``chain_on_gradient(remote_observation(), scale_by_nonincreasing_rms())``. In nested
     chains the innermost decides, but inside :func:`arsg_optax.remote_chain` all see the
     gradient that entered there. :func:`optax.masked` and :func:`optax.partition` inside
     need ``mask_compatible_extra_args=True``, which masks the raw gradient too.

@@ -31,15 +31,16 @@ def scale_by_learning_rate(
 ) -> optax.GradientTransformationExtraArgs:
     """Multiplies updates by the negative learning rate, and records it.
 
-    As :func:`optax.scale_by_learning_rate`; :func:`arsg_optax.metrics` reports the
-    recorded rate. A policy around the chain may pass the extra argument
+    It works as :func:`optax.scale_by_learning_rate` does; :func:`arsg_optax.metrics`
+    reports the recorded rate. A policy around the chain may pass the extra argument
     ``learning_rate_scale``, a () array, which multiplies the rate. Updates come out in
     the parameters' dtypes, or without ``params`` in those they came in.
 
     Args:
       learning_rate: finite and at least 0, or a schedule of the updates before.
-      flip_sign: False leaves the sign, to ascend. The recorded rate is negative
-        then, so that an update is always minus the recorded rate times what came in.
+      flip_sign: False keeps the sign, so that the steps ascend. The recorded rate is
+        negative then, so that an update is always minus the recorded rate times what
+        came in.
 
     Raises:
       ValueError: if the learning rate is negative, not finite or no scalar.

@@ -60,12 +60,13 @@ def orthogonalize(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Replaces every matrix by one with its singular vectors, and values near 1.
 
-    With :math:`X_0 = D / (\|D\|_F + \epsilon)` of an incoming matrix :math:`D` and
-    the coefficients :math:`a, b, c`, each of ``steps`` iterations does
+    For an incoming matrix :math:`D` the iteration starts at :math:`X_0 = D / (\|D\|_F +
+    \epsilon)`. With the coefficients :math:`a, b, c`, each of ``steps`` iterations
+    computes
 
     .. math:: X \leftarrow a X + (b A + c A^2) X, \qquad A = X X^\top
 
-    and the last X comes out times :math:`\sqrt{\max(1, \text{out} / \text{in})}`.
+    and the result is the last X times :math:`\sqrt{\max(1, \text{out} / \text{in})}`.
     That is Muon's iteration. As a link of :func:`arsg_optax.remote_chain` it is a
     direction: the concise form has no iterate then, the exact form stores one more
     array. :func:`arsg_optax.orsg` is the whole optimizer.
@@ -87,8 +88,8 @@ def orthogonalize(
         callable that makes such a tree of the parameters. None is None everywhere. An
         array with more axes is refused until they are named.
       eps: added to the norm, in units of what comes in.
-      dtype: that of the iteration. None is bfloat16 on accelerators, and on CPUs and
-        of float64 the dtype of what comes in, float32 at least.
+      dtype: dtype of the iteration. None is bfloat16 on accelerators; on CPUs, and for
+        float64, it is the dtype of what comes in, float32 at least.
 
     Returns:
       An :class:`optax.GradientTransformationExtraArgs`. Updates come out in the
@@ -155,7 +156,7 @@ def _rounds(steps: int | None, coefficients: Any) -> tuple[tuple[float, ...], ..
 
 
 def is_axes(node: Any) -> bool:
-    """Whether a node says of an array which matrix it is, or that it is none."""
+    """Whether a node says which matrix an array is, or that it is none."""
     return node is None or isinstance(node, MatrixAxes)
 
 

@@ -1,4 +1,4 @@
-"""Oscillation: how far parameters travel for what they get, watched in passing."""
+"""Oscillation: how far parameters travel, compared with how far they get."""
 
 from typing import Any, NamedTuple
 

@@ -73,7 +73,7 @@ def scale_by_rectified_rms(
       eps: added to the root, in units of the gradient, at least 1.18e-38.
       threshold: the :math:`\rho_t` from which on :math:`v_t` is used, finite and at
         least 4, where the variance is infinite: 4 itself is never rectified. The paper
-        has 4, its released code and Optax 5, our default.
+        has 4; its released code and Optax have 5, which is our default.
       nu_dtype: as in :func:`arsg_optax.scale_by_adam_rms`.
 
     Raises:

@@ -68,9 +68,9 @@ def observe_remotely(
     averages iterates. :func:`arsg_optax.eval_params` returns :math:`x`, or what the
     inner optimizer evaluates at instead.
 
-    Around ``arsg(learning_rate, observation=0.0)`` this is ARSG's two-point form, which
-    ``arsg(learning_rate, exact=True)`` is without another array. A policy may pass
-    ``observation_scale``, which multiplies the distance.
+    Around ``arsg(learning_rate, observation=0.0)`` this is ARSG's two-point form.
+    ``arsg(learning_rate, exact=True)`` is the same form, without another array. A
+    policy may pass ``observation_scale``, which multiplies the distance.
 
     Args:
       inner: any optimizer, its learning rate included: what it returns is added to the
@@ -78,8 +78,8 @@ def observe_remotely(
         around this transform: inside, the observation point would fall back onto the
         iterate wherever they return no step.
       distance: observation distance in inner updates, dimensionless, finite and at
-        least 0, or a schedule; 99.9 is ARSG's for b1 = 0.999 and 0.1, see
-        :func:`arsg_optax.hyperparams.distance_from_observation`.
+        least 0, or a schedule; 99.9 is ARSG's for b1 = 0.999 and an observation factor
+        of 0.1, see :func:`arsg_optax.hyperparams.distance_from_observation`.
 
     Raises:
       ValueError: if the distance is out of range, or if gradients are not real

@@ -1,11 +1,11 @@
-"""Measurements on one's own loss that settle an optimizer's settings.
+"""Measurements on your own loss that choose an optimizer's settings.
 
-Functions of a loss and its parameters. The step size, found by training with all
-candidates at once: :func:`search_learning_rate`; several hyper-parameters, by
-successive halving: :func:`search`. A step size from formulas, without a grid:
-:func:`probe_learning_rate`, of what :func:`curvature` measures and
-:func:`suggest_learning_rate` concludes. Which arrays belong on AdaRem-S's sphere:
-:func:`scale_invariant_leaves`.
+All are functions of a loss and its parameters. :func:`search_learning_rate` finds the
+step size by training with all candidates at once, and :func:`search` finds several
+hyper-parameters by successive halving. :func:`probe_learning_rate` needs no grid: it
+computes a step size from what :func:`curvature` measures, by
+:func:`suggest_learning_rate`. :func:`scale_invariant_leaves` finds the arrays that
+belong on AdaRem-S's sphere.
 """
 
 from arsg_optax.tuning.curvature import Curvature, curvature

@@ -46,7 +46,7 @@ def make_run(
     seeds: int,
     gradient_point: Callable[[Any], Any],
 ) -> Run:
-    """What is trained, of a user's arguments.
+    """What is trained, made from a user's arguments.
 
     Raises:
       ValueError: if a number is no positive whole one, if parameters are not floating

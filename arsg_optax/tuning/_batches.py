@@ -21,7 +21,7 @@ class Batches(NamedTuple):
 
 
 def make_batches(batches: Any) -> Batches:
-    """Batches of a user's argument.
+    """The batches that a user's argument describes.
 
     Args:
       batches: tree of arrays with one leading axis of batches, or a callable

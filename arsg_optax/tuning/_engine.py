@@ -33,11 +33,11 @@ class Run(NamedTuple):
 
     Attributes:
       training: the pure functions.
-      batches: by seed and step.
-      params: initial ones, with a leading axis of seeds if there are several.
+      batches: the batches by seed and step.
+      params: initial parameters, with a leading axis of seeds if there are several.
       aux: initial model state, the same for all seeds.
-      seeds: their number.
-      steps: of the whole training.
+      seeds: number of seeds.
+      steps: length of the whole training.
     """
 
     training: Training
@@ -78,8 +78,8 @@ class Group:
     Args:
       run: what is trained.
       plan: how.
-      names: of the hyper-parameters.
-      mesh: over whose devices stacked candidates spread, None for one device.
+      names: names of the hyper-parameters.
+      mesh: stacked candidates spread over its devices; None for one device.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Group:
         return self._compiled_start(hypers, *self._fixed)
 
     def restore(self, states: Sequence[TrainingState]) -> Carry:
-        """A carry of one state a candidate."""
+        """A carry with one state per candidate."""
         carry: Any = list(states)
         if self.plan.together:
             carry = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
@@ -163,7 +163,7 @@ class Group:
         return np.asarray(losses), np.asarray(diverged)
 
     def states(self, carry: Carry, count: int) -> Iterator[list[TrainingState]]:
-        """Of the first `count` candidates, one a seed; copies of one at a time."""
+        """The states of the first `count` candidates, one per seed, copied in turn."""
         several = self._run.seeds
         for i in range(count):
             held = isinstance(carry, list)

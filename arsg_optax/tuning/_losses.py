@@ -25,7 +25,7 @@ def real_scalar(
 
 
 def suits_compiled_loop(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether a function belongs into a compiled loop on this backend.
+    """Whether a function should run in a compiled loop on this backend.
 
     XLA:CPU runs a convolution inside a loop several times slower than outside of it.
 

@@ -79,7 +79,7 @@ class Objective:
     def deviations(self, basis: Any, mean: Any) -> tuple[np.ndarray, np.ndarray]:
         """Each batch's gradient minus the mean: along a basis (n, k), and squared (n,).
 
-        In a second pass, so that no more than one gradient is held at a time.
+        It makes a second pass, so that only one gradient is held at a time.
         """
         found = [
             self._deviation(basis, mean, *self._given, np.int32(index))
@@ -131,7 +131,7 @@ def widened(params: optax.Params) -> Any:
     arrays = jax.tree.map(jnp.asarray, params)
     if not sum(leaf.size for leaf in jax.tree.leaves(arrays)):
         raise ValueError(
-            f"params must hold a number at least, got {params}; pass the arrays that "
+            f"params must hold at least one number, got {params}; pass the arrays that "
             "the loss is to be differentiated by."
         )
     return jax.tree.map(lambda leaf: leaf.astype(compute_dtype(leaf)), arrays)

@@ -1,4 +1,4 @@
-"""How candidates are run: vmapped, unrolled or one after the other, and how many."""
+"""How candidates run: vmapped, unrolled or in turn, and how many at once."""
 
 import math
 import os
@@ -41,7 +41,7 @@ def make_group(
       hypers: [candidates] by name.
       engine: "auto", or the way itself.
       memory_limit: bytes a device, None for most of what is free.
-      mesh: over whose devices candidates spread.
+      mesh: the candidates spread over its devices.
     """
     looped = _steps_may_loop(run)
     limit = _free_memory() if memory_limit is None else memory_limit

@@ -15,8 +15,8 @@ from arsg_optax.tuning.lanczos import Tridiagonal, lanczos, ritz, squared_norm
 class Curvature(NamedTuple):
     """Eigenvalues of a loss and the gradient along their eigenvectors.
 
-    Numbers are Python floats, arrays are float64 of NumPy. Per unit of the parameters,
-    or with a preconditioner D of the coordinates D^(1/2) params.
+    Numbers are Python floats, arrays are NumPy's in float64. They are per unit of the
+    parameters, or with a preconditioner D per unit of the coordinates D^(1/2) params.
     """
 
     eigenvalues: np.ndarray  # (k,) Ritz values, ascending; loss per unit².
@@ -89,9 +89,9 @@ def curvature(
 ) -> Curvature:
     r"""Measures eigenvalues of the Hessian, and the gradient and its noise along them.
 
-    What a learning rate meets: of the mean loss :math:`L` over all batches,
-    :math:`g_i` being the gradient of batch :math:`i` and :math:`D` the
-    ``preconditioner`` (what an optimizer divides by),
+    This is what a learning rate meets. With the mean loss :math:`L` over all batches,
+    the gradient :math:`g_i` of batch :math:`i` and the ``preconditioner`` :math:`D`
+    (what an optimizer divides by),
 
     .. math::
 
@@ -144,8 +144,8 @@ def curvature(
         ``state.denominator()`` of our preconditioners' states. None is D = 1. Where D
         is 0 or infinite, the parameter counts as fixed: its gradient and curvature are
         left out.
-      iterations: k, at most the number of parameters (more is cut to it). Fewer come
-        back if the eigenvectors are exhausted.
+      iterations: k, at most the number of parameters (more is cut to it). There are
+        fewer results if the eigenvectors are exhausted.
       start: where the recurrence starts.
 
     Returns:

@@ -23,8 +23,8 @@ class Search(NamedTuple):
     """What a search found; n candidates, those that lasted longest first.
 
     Attributes:
-      best: hyper-parameters by name, of those that did not diverge the one that lasted
-        longest with the smallest loss; empty if all diverged.
+      best: hyper-parameters by name of the candidate that lasted longest and has the
+        smallest loss, among those that did not diverge; empty if all diverged.
       hyperparameters: float64 [n] by name.
       steps: int64 [n], how long each was trained.
       final_losses: float64 [n], means of the last tenth of a candidate's own losses;
@@ -44,7 +44,7 @@ class Search(NamedTuple):
     spread: np.ndarray
 
     def rows(self) -> list[dict[str, Any]]:
-        """A dictionary a candidate: hyper-parameters, steps, loss, spread, diverged."""
+        """One dictionary per candidate: settings, steps, loss, spread, diverged."""
         rows = []
         for i, steps in enumerate(self.steps):
             row: dict[str, Any] = {
@@ -56,7 +56,7 @@ class Search(NamedTuple):
         return rows
 
     def to_csv(self, path: str | Path) -> None:
-        """Writes :meth:`rows`, with a header."""
+        """Writes :meth:`rows` to a file, with a header."""
         rows = self.rows()
         with Path(path).open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -108,12 +108,12 @@ def search(
         ``functools.partial`` of one.
       space: by name, a sequence of numbers, :class:`Uniform` or :class:`LogUniform`.
       loss_fn, params, batches: as :func:`search_learning_rate` takes them.
-      steps: of those that stay to the end.
+      steps: how long those train that stay to the end.
       samples: draws from the ranges for each combination of the grids.
       keep: share of the candidates that go on, in (0, 1]; 1 keeps all to the end.
-      min_steps: of the first round at least, None for as many rounds as leave one
-        candidate for the last.
-      seed: of the draws.
+      min_steps: the least steps of the first round; None makes as many rounds as leave
+        one candidate for the last.
+      seed: seed of the draws.
       aux, seeds, mesh, engine, memory_limit, gradient_point, on_progress: as
         :func:`search_learning_rate` takes them.
 

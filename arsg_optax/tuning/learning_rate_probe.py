@@ -39,7 +39,7 @@ class Allotment(NamedTuple):
 
     @property
     def gradients(self) -> int:
-        """What it costs, a Hessian product counted as two gradients."""
+        """The cost in gradients; a Hessian product counts as two."""
         return self.warm_up + 2 * self.batches * (1 + self.iterations)
 
 
@@ -60,19 +60,20 @@ def probe_learning_rate(
     r"""Measures curvature and noise at the initial parameters and suggests a step size.
 
     The measurement takes no step and spends at most ``share`` of the gradients of the
-    training. For ARSG, what v̂ tends to comes first: the mean square of the gradient
-    over some batches, :math:`D = \sqrt{\overline{g^2}} + \epsilon`; the curvature is
-    then measured on the last of these batches, so that every entry that has a gradient
-    there has one in D.
+    training. For ARSG it first measures what v̂ tends to, the mean square of the
+    gradient over some batches: :math:`D = \sqrt{\overline{g^2}} + \epsilon`; then it
+    measures the curvature on the last of these batches, so that every entry that has a
+    gradient there has one in D.
 
     Args:
       loss_fn: ``loss_fn(params, batch)`` returns the mean loss, a real scalar; what is
         random in it must come with the batch.
       params: initial parameters, a tree of floating point arrays.
       batches: as :func:`search_learning_rate` takes them; the first ones are used.
-      steps: of the training that is planned.
+      steps: length of the training that is planned.
       optimizer: "rsg" or "arsg".
-      share: of the training's gradients, in (0, 1].
+      share: which share of the training's gradients the measurement may take, in (0,
+        1].
       b1: momentum decay, in [0, 1).
       observation: observation factor, in [0, 1).
       eps: ARSG's; 1e-3 in its fine mode.
@@ -161,7 +162,7 @@ def gradient_rms(
     """Root mean square of the gradient over batches: what √v̂ tends to at `params`.
 
     Args:
-      loss_fn: of parameters and a batch, a real scalar.
+      loss_fn: takes parameters and a batch, returns a real scalar.
       params: tree of floating point arrays.
       batches: one or more.
 

@@ -93,7 +93,8 @@ def search_learning_rate(
         Or ``batches(seed, step)``, traceable, of a uint32 and an int32 (); a
         ``jax.tree_util.Partial`` keeps large arrays out of the compiled program.
       learning_rates: the candidates, positive.
-      steps: of each training; a tenth of what a training will take often is enough.
+      steps: length of each training; a tenth of what the whole training will take is
+        often enough.
       aux: the model's state beside its parameters, such as statistics of batch norm,
         at the beginning of every training; None if there is none.
       seeds: trainings of each candidate, with seeds 0 to ``seeds`` - 1.
@@ -104,7 +105,7 @@ def search_learning_rate(
         loss.
       refine: whether as many candidates (an even number) are tried between the
         neighbours of the best one; at an end of the grid, as far beyond it.
-      mesh: over whose devices the candidates spread; parameters and data are copied to
+      mesh: the candidates spread over its devices; parameters and data are copied to
         each.
       engine: "vmapped" trains candidates stacked, "unrolled" one after the other
         in one compiled step, "sequential" each by itself. "auto" vmaps; for
@@ -114,10 +115,10 @@ def search_learning_rate(
         the compiled program needs more, candidates run in groups.
       gradient_point: where gradients are taken, from what the optimizer is given as
         parameters; for ``optax.lookahead``, ``lambda pair: pair.fast``.
-      score: ``score(params, opt_state, aux)`` of what a training ends with, a real
+      score: ``score(params, opt_state, aux)`` judges what a training ends with: a real
         number that is compared in place of its last losses, such as the loss on
         held-out data at ``arsg_optax.eval_params(opt_state, params)``. It is called
-        once a candidate and seed, and is not traced.
+        once per candidate and seed, and is not traced.
       on_progress: called about once a second with the share of the steps done.
 
     Returns:

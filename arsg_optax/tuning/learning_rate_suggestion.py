@@ -23,12 +23,13 @@ class LearningRateSuggestion(NamedTuple):
       curvature: the largest curvature that counts, λ.
       tau: learning rate times this curvature, dimensionless.
       bound: tau from which on it diverges, of the momentum alone.
-      variance: of the deviation along this curvature that noise keeps up at last, in
-        units of the variance of one batch's own minimum.
-      noise_loss: what noise keeps the loss above its minimum at last, at most.
-      loss: that was measured.
-      half_life: steps in which the error along this curvature halves at length.
-      gradients: what measuring took, in gradients of one batch.
+      variance: variance of the deviation along this curvature that noise keeps up in
+        the long run, in units of the variance of one batch's own minimum.
+      noise_loss: how far above its minimum noise keeps the loss in the long run, at
+        most.
+      loss: the loss that was measured.
+      half_life: steps in which the error along this curvature halves in the long run.
+      gradients: what the measurement took, in gradients of one batch.
     """
 
     learning_rate: float
@@ -85,32 +86,32 @@ def suggest_learning_rate(
           V(\alpha\lambda_j) + \tfrac14 \alpha\,\sigma_\perp^2 = r\,L
       \end{align*}
 
-    with s = ``safety`` and r = ``noise_share`` of the loss :math:`L` measured. The
-    left side is the expected loss above the minimum at last. Directions that were not
-    resolved, those of negative curvature and those that ``min_weight`` leaves out are
-    taken as flat, where V(τ)/τ is 1/2; with b1 >= 0.9 and an observation factor of 0.1
-    it is less up to half of the bound. There, for b1 = 0.999 and τ well above 0.01, V
-    is about x / (1 - x) at the share x of the bound: at one half, the default, the
-    deviation along the sharpest direction varies as much as the minimum of a single
-    batch does.
+    with s = ``safety`` and r = ``noise_share`` of the loss :math:`L` measured. The left
+    side is how far above the minimum the expected loss stays in the long run.
+    Directions that were not resolved, those of negative curvature and those that
+    ``min_weight`` leaves out are taken as flat, where V(τ)/τ is 1/2; with b1 >= 0.9 and
+    an observation factor of 0.1 it is less up to half of the bound. There, for b1 =
+    0.999 and τ well above 0.01, V is about x / (1 - x) at the share x of the bound: at
+    one half, the default, the deviation along the sharpest direction varies as much as
+    the minimum of a single batch does.
 
-    Both are of the point where they were measured. Where curvature grows in training a
-    smaller ``safety`` helps; the noise falls together with the loss as a network learns
-    its data, so that the share kept in the end is smaller.
+    Both limits hold at the point where they were measured. If the curvature grows in
+    training, a smaller ``safety`` helps. The noise falls together with the loss as a
+    network learns its data, so the share that it keeps in the end is smaller.
 
     Args:
-      measured: by :func:`curvature`; for ARSG preconditioned, see
-        :func:`probe_learning_rate`, which does all of it.
+      measured: the result of :func:`curvature`, for ARSG with a preconditioner;
+        :func:`probe_learning_rate` does both steps.
       b1: momentum decay, in [0, 1).
       observation: observation factor, in [0, 1).
       safety: share of the convergence bound, in (0, 1).
-      noise_share: of the loss measured, positive; ``math.inf`` for any noise, which
-        losses that are not positive need.
+      noise_share: which share of the measured loss noise may keep, positive;
+        ``math.inf`` allows any noise, which losses that are not positive need.
       min_weight: λ is the largest curvature, leaving out those at the top that have
         less than this share of the squared gradient together; in [0, 1). 0 takes the
-        largest, as plain gradients need, for which a single direction that diverges
-        ruins all. A running maximum divides by more where the gradient grows, so
-        for ARSG rare directions may be left out: 0.01.
+        largest one. Plain gradients need that: a single direction that diverges ruins
+        everything. A running maximum divides by more where the gradient grows, so for
+        ARSG rare directions may be left out: 0.01.
 
     Returns:
       The step size with its reasons; ``str()`` of it is readable.
@@ -174,7 +175,7 @@ def _counting(measured: Curvature, min_weight: float) -> float:
 def _noise_loss(
     measured: Curvature, top: float, rate: float, b1: float, observation: float
 ) -> float:
-    """Expected loss above the minimum at last, which noise keeps up.
+    """How far above the minimum noise keeps the expected loss in the long run.
 
     Directions beyond the top curvature were left out and count as flat.
     """

@@ -1,4 +1,4 @@
-"""Which arrays a loss does not notice the length of, found by scaling each one."""
+"""Finds the arrays whose length a loss does not notice, by scaling each one."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -56,13 +56,13 @@ def scale_invariant_leaves(
     Never members, by our choice:
 
     - arrays of zeros, which lie on no sphere, and leaves that are not floating point;
-    - arrays without a gradient, as a bias in front of batch norm: the loss depends on
-      no part of it, a sphere would hold on to a meaningless length;
-    - arrays that are invariant only as long as another one is 0, as a kernel whose
+    - arrays without a gradient, such as a bias in front of batch norm: the loss depends
+      on no part of it, and a sphere would keep a meaningless length;
+    - arrays that are invariant only as long as another one is 0, such as a kernel whose
       bias is added before layer norm, or a batch norm's scale whose bias is still 0.
       For this, arrays of zeros are filled with fixed random numbers of magnitude 0.5 to
-      1.5 (divided by the root of the fan-in) while the others are tested; so arrays
-      in front of a last layer that starts at zero are found, too.
+      1.5 (divided by the root of the fan-in) while the others are tested; so arrays in
+      front of a last layer that starts at zero are found, too.
 
     The loss is compiled once; it and its gradient are evaluated once an array, twice a
     member, and once more. It must be deterministic, see the same data at each call,
@@ -230,7 +230,7 @@ def _check_arguments(factor: Any, tolerance: Any) -> None:
             raise ValueError(f"{name} must be a number, got {value!r}; pass a float.")
     remedy = "batch norm's epsilon needs a few percent; 0.05 is the default."
     check_number("tolerance", tolerance, 0.0, "(]", 0.25, remedy)
-    remedy = "a smaller one would not tell members from others; 2.0 is the default."
+    remedy = "a smaller one would not separate members from others; 2.0 is the default."
     check_number("factor", factor, 1 + 4 * tolerance, "[]", 1e4, remedy)
 
 

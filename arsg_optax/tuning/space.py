@@ -65,7 +65,7 @@ def configurations(space: Space, samples: int, seed: int) -> dict[str, np.ndarra
     Args:
       space: by name, a sequence of numbers (a grid) or a range.
       samples: draws from the ranges for each combination.
-      seed: of the draws.
+      seed: seed of the draws.
 
     Returns:
       float64 [candidates] by name.

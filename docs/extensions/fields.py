@@ -6,6 +6,7 @@ import re
 import textwrap
 from typing import Any
 
+import jax
 from sphinx.application import Sphinx
 
 _MARKUP = re.compile(r"([*|`_\\])")
@@ -55,6 +56,14 @@ def _add_fields(
     lines.append("")
 
 
+def _name_arrays(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Arrays go by the name that people import, not by that of JAX's own module."""
+    inner = f"{jax.Array.__module__}.{jax.Array.__qualname__}"
+    lines[:] = [line.replace(inner, "jax.Array") for line in lines]
+
+
 def _skip_fields(
     app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
 ) -> bool | None:
@@ -65,5 +74,7 @@ def _skip_fields(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Registers with Sphinx."""
     app.connect("autodoc-process-docstring", _add_fields)
+    # Napoleon adds the types, and comes before.
+    app.connect("autodoc-process-docstring", _name_arrays, priority=900)
     app.connect("autodoc-skip-member", _skip_fields)
     return {"parallel_read_safe": True}

@@ -49,7 +49,7 @@ def test_bounds_compile_and_follow_their_arguments_dtype():
             lambda: bounds.arsg_theorem3_bound(
                 1, **THEOREM3, **STEEPEST, eps=1e-8, largest_root=1.0
             ),
-            "eps must be given or largest_root, got 1e-08 and 1.0",
+            "exactly one of eps and largest_root must be given, got 1e-08 and 1.0",
         ),
         (
             lambda: bounds.arsg_theorem3_bound(

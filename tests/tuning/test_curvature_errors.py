@@ -49,10 +49,10 @@ BAD = {
         {"params": {"w": jnp.ones(2, jnp.complex64)}},
         r"params must be real floating point, got dtype complex64 .*; hold",
     ),
-    "no leaf": ({"params": {}}, "params must hold a number at least, got {}; pass"),
+    "no leaf": ({"params": {}}, "params must hold at least one number, got {}; pass"),
     "no number": (
         {"params": {"w": jnp.ones(0)}},
-        "params must hold a number at least, got .*; pass",
+        "params must hold at least one number, got .*; pass",
     ),
     "one batch": (
         {"batches": jnp.ones((1, 3))},

@@ -1,4 +1,4 @@
-"""What the pictures share: the figure, and lines that need no colour to be told."""
+"""What the pictures share: the figure, and lines that differ without colours, too."""
 
 from __future__ import annotations
 

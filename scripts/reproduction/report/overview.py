@@ -112,17 +112,22 @@ def largest(experiment: Experiment, store: Store) -> Overview:
     return max(looked, key=lambda each: (each.done, -each.total))
 
 
-def counted(judged: Iterable[Judged]) -> dict[str, int]:
-    """How many claims got each verdict, each counted once.
+def deciding(judged: Iterable[Judged]) -> dict[str, Judged]:
+    """The verdict that counts for each claim, by the claim's text.
 
     With several kinds of settings the grid's verdict counts, else the first.
     """
-    by_claim: dict[str, str] = {}
+    by_claim: dict[str, Judged] = {}
     for each in judged:
-        text = each.claim.text
-        if text not in by_claim or each.kind == GRID:
-            by_claim[text] = each.verdict.verdict
-    return {name: list(by_claim.values()).count(name) for name in VERDICTS}
+        if each.claim.text not in by_claim or each.kind == GRID:
+            by_claim[each.claim.text] = each
+    return by_claim
+
+
+def counted(judged: Iterable[Judged]) -> dict[str, int]:
+    """How many claims got each verdict, each counted once."""
+    found = [each.verdict.verdict for each in deciding(judged).values()]
+    return {name: found.count(name) for name in VERDICTS}
 
 
 def verdicts(overview: Overview) -> list[Judged]:

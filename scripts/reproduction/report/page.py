@@ -1,13 +1,12 @@
-"""The results page: every experiment, its verdicts, curves and tables, in one file."""
+"""The results page: verdicts in one glance, then each experiment, in one file."""
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from arsg_optax.demos.report.html import document, plain_table
-from scripts.reproduction.findings.claims import OWN
-from scripts.reproduction.findings.judges import NOT_RUN, VERDICTS
+from scripts.reproduction.findings.judges import NOT_RUN
 from scripts.reproduction.findings.published import PUBLISHED_NUMBERS
 from scripts.reproduction.findings.results import (
     best_accuracy_x,
@@ -15,21 +14,16 @@ from scripts.reproduction.findings.results import (
 )
 from scripts.reproduction.findings.statistics import estimate
 from scripts.reproduction.report.figures import draw_results
-from scripts.reproduction.report.overview import (
-    Judged,
-    Overview,
-    counted,
-    verdicts,
-)
+from scripts.reproduction.report.glance import STYLE, claims, matrix
+from scripts.reproduction.report.overview import Judged, Overview, verdicts
 from scripts.reproduction.report.parts import (
     drawn,
     figure_title,
     tables,
-    verdict_table,
 )
 from scripts.reproduction.report.tables import Table
 
-_TITLE = "Reproductions: remote-observation momentum"
+_TITLE = "The papers' experiments, rerun"
 _EXPLANATION = """
 <p class="note">Curves are means over seeds, the bands of the losses go from the
 lowest seed to the highest; full lines are this package's methods, dashed ones others'.
@@ -63,59 +57,37 @@ def render(overviews: Sequence[Overview], command: str) -> str:
     """
     judged = {each.experiment.name: verdicts(each) for each in overviews}
     body = [
+        f"<style>{STYLE}</style>",
         f"<h1>{escape(_TITLE)}</h1>",
-        f"<p><code>{escape(command)}</code></p>",
-        _summary(overviews, judged),
-        _EXPLANATION,
+        matrix(overviews, judged),
+        _folded("What the figures and tables show", _EXPLANATION),
         *(_section(each, judged[each.experiment.name]) for each in overviews),
+        f"<p>Written by <code>{escape(command)}</code>.</p>",
     ]
     return document(_TITLE, "\n".join(body))
 
 
-def _summary(overviews: Sequence[Overview], judged: Mapping[str, list[Judged]]) -> str:
-    rows = [
-        (
-            each.experiment.name,
-            each.experiment.source,
-            each.name if each.results else "",
-            f"{each.done} of {each.total}" if each.results else "not run",
-            f"{each.hours:.1f}" if each.results else "",
-        )
-        for each in overviews
-    ]
-    head = ("experiment", "source", "size", "runs", "hours")
-    papers, own = _told(judged, own=False), _told(judged, own=True)
-    claims = f"Claims of the papers: {papers}. Of this package: {own}."
-    return f"<p>{claims}</p>{_wide(plain_table(rows, head))}"
-
-
-def _told(judged: Mapping[str, list[Judged]], own: bool) -> str:
-    """How many claims got each verdict, of the papers or of this package."""
-    counts = [
-        counted(each for each in found if (each.claim.source == OWN) == own)
-        for found in judged.values()
-    ]
-    return ", ".join(
-        f"{sum(each[name] for each in counts)} {name}" for name in VERDICTS
-    )
-
-
 def _section(overview: Overview, judged: Sequence[Judged]) -> str:
     experiment = overview.experiment
-    parts = [f'<h2 id="{experiment.name}">{escape(experiment.name)}</h2>']
-    if overview.results:
-        parts.append(
-            f"<p>{escape(experiment.source)}; size {overview.name}: "
-            f"{escape(overview.size.runs)}; {overview.done} of {overview.total} "
-            f"runs, {overview.hours:.1f} hours.</p>"
-        )
-    else:
-        parts.append(f"<p>{escape(experiment.source)}; not run.</p>")
-    if judged:
-        head, *rows = verdict_table(judged)
-        parts.append(_verdict_table(rows, head))
-    parts += [_figure(overview, kind) for kind in overview.kinds]
-    parts.append(_numbers(overview))
+    head = f'<h2 id="{experiment.name}">{escape(experiment.name)}</h2>'
+    if not overview.results:
+        about = f"<p>{escape(experiment.source)}; not run.</p>"
+        return head + about + claims(experiment.name, judged)
+    about = (
+        f"<p>{escape(experiment.source)}; size {overview.name}: "
+        f"{escape(overview.size.runs)}; {overview.done} of {overview.total} "
+        f"runs, {overview.hours:.1f} hours.</p>"
+    )
+    first, *others = (_figure(overview, kind) for kind in overview.kinds)
+    parts = [head, about, first, claims(experiment.name, judged)]
+    if others:
+        parts.append(_folded("Figures of the other settings", "\n".join(others)))
+    parts.append(_folded("Numbers", _tables(overview)))
+    return "\n".join(parts)
+
+
+def _tables(overview: Overview) -> str:
+    parts = [_numbers(overview)]
     for main, reach in tables(overview).values():
         parts.append(_dense(main))
         parts.append("<p>Epochs until each baseline's final training loss:</p>")
@@ -123,16 +95,17 @@ def _section(overview: Overview, judged: Sequence[Judged]) -> str:
     return "\n".join(parts)
 
 
-def _verdict_table(rows: Table, head: tuple[str, ...]) -> str:
-    # Sentences are wrapped here, numbers in the other tables are not.
-    return f'<div class="wide sentences">{plain_table(rows, head)}</div>'
+def _folded(summary: str, body: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def _figure(overview: Overview, kind: str) -> str:
     title = figure_title(overview, kind)
     image = draw_results(overview.experiment, drawn(overview, kind), title, ["svg"])
     source = base64.b64encode(image["svg"]).decode()
-    return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{source}">'
+    return _wide(
+        f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{source}">'
+    )
 
 
 def _numbers(overview: Overview) -> str:
@@ -166,5 +139,5 @@ def _dense(table: Table) -> str:
     return f'<div class="dense">{_html(rows)}</div>'
 
 
-def _wide(table: str) -> str:
-    return f'<div class="wide">{table}</div>'
+def _wide(body: str) -> str:
+    return f'<div class="wide">{body}</div>'

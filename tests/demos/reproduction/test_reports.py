@@ -51,6 +51,12 @@ def test_the_report_of_fixed_records_is_the_stored_one(store, tmp_path):
     assert found == stored(*STORED)
     page = render([overview], "python -m scripts.reproduction report")
     assert len(_IMAGE.findall(page)) == 3
+    # A chip for each claim leads to what unfolds below.
+    chips = re.findall(r'href="#([\w-]+)" title="[^"]+" class="chip', page)
+    claims = {each.claim.text for each in verdicts(overview)}
+    assert len(chips) == len(claims) > 1
+    assert all(f'<li id="{chip}"><details>' in page for chip in chips)
+    assert page.index("<img ") < page.index("<li id=")
     for line in found["verdicts.md"].splitlines()[2:]:
         cells = [cell for cell in line.strip("| ").split(" | ") if cell]
         assert [c for c in cells if escape(c) not in page] == [], line
