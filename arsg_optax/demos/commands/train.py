@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import jax
 from rich.console import Console
 
 from arsg_optax.demos.commands.shared import (
@@ -32,6 +33,7 @@ from arsg_optax.demos.tasks.run import evaluate, resume
 from arsg_optax.demos.tasks.run import run as run_once
 from arsg_optax.demos.tasks.session import CONFIG
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
+from arsg_optax.demos.training.processes import is_first, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,13 @@ class Train(RunConfig):
             The times of its schedule stretch with it.
         evaluate: Directory of a run whose newest checkpoint is evaluated, and nothing
             trained.
+        distributed: One run in several processes, each of which is started with the
+            same options and --out on a file system that all share. --mesh covers the
+            devices of all (None: data over all of them).
+        coordinator: With --distributed: HOST:PORT of the first process (None: TPU pods,
+            Slurm and Open MPI are recognised).
+        num_processes: With --coordinator: how many processes.
+        process_id: With --coordinator: which one this is, from 0 on.
     """
 
     data_dir: DataDir = None
@@ -63,6 +72,13 @@ class Train(RunConfig):
     resume: Path | None = None
     extend: int = 0
     evaluate: Path | None = None
+    distributed: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+_JOINING = ("distributed", "coordinator", "num_processes", "process_id")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -84,11 +100,41 @@ def run(arguments: Sequence[str]) -> int:
     options = read_options(Train, "arsg train", arguments)
     if isinstance(options, int):
         return options
+    if not options.distributed:
+        _check_not_joining(options)
+        return _run(options)
+    return _run(_joined(options))
+
+
+def _joined(options: Train) -> Train:
+    """Joins the other processes; the options with the devices of all."""
+    if options.out is None and options.resume is None and options.evaluate is None:
+        raise UsageError(
+            "--distributed needs --out, a new directory that all processes share"
+        )
+    join(options.coordinator, options.num_processes, options.process_id)
+    if options.mesh is None and options.resume is None:
+        return replace(options, mesh=f"data={jax.device_count()}")
+    return options
+
+
+def _check_not_joining(options: Train) -> None:
+    for name in _JOINING[1:]:
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} needs --distributed, got "
+                f"{getattr(options, name)}; give both, or neither"
+            )
+
+
+def _run(options: Train) -> int:
     console = make_console()
+    console.quiet = not is_first()
     if options.evaluate is not None:
         return _evaluate(console, options, options.evaluate)
     if options.resume is not None:
-        _check_alone(options, ("resume", "data_dir", "extend", "mesh", "wandb"))
+        beside = ("resume", "data_dir", "extend", "mesh", "wandb", *_JOINING)
+        _check_alone(options, beside)
         directory = options.resume
         with StepProgress(console) as progress:
             record = resume(
@@ -143,7 +189,9 @@ def _train(console: Console, options: Train) -> int:
 
 
 def _logs(directory: Path, wandb: str | None) -> list[Callbacks]:
-    logs = [Log(directory), TensorBoard(directory / "tensorboard")]
+    if not is_first():
+        return []
+    logs: list[Callbacks] = [Log(directory), TensorBoard(directory / "tensorboard")]
     return logs if wandb is None else [*logs, WeightsAndBiases(directory, wandb)]
 
 
@@ -159,9 +207,11 @@ def _headline(config: RunConfig) -> str:
 
 
 def _evaluate(console: Console, options: Train, directory: Path) -> int:
-    _check_alone(options, ("evaluate", "data_dir"))
+    _check_alone(options, ("evaluate", "data_dir", "mesh", *_JOINING))
     with StepProgress(console) as progress:
-        epoch = evaluate(directory, progress, data_dir=options.data_dir)
+        epoch = evaluate(
+            directory, progress, data_dir=options.data_dir, mesh=options.mesh
+        )
     config = read_config(directory / CONFIG)
     for line in _summary(RunRecord(config.resolved(), epochs=(epoch,))):
         console.print(line, highlight=False)

@@ -209,11 +209,11 @@ class RunConfig(TaskConfig):
         self._check_mesh()
 
     def _check_mesh(self) -> None:
-        if jax.process_count() > 1:
+        if jax.process_count() > 1 and self.mesh is None:
             raise UsageError(
-                f"a run must have one process, got {jax.process_count()} of "
-                "jax.distributed: each would train the same and write the same files; "
-                "start one, which may use all devices of its machine by mesh"
+                f"mesh must cover the devices of all {jax.process_count()} processes "
+                "of jax.distributed, got None: each would train the same and write "
+                f"the same files; pass data={jax.device_count()}"
             )
         if self.split_state and self.mesh is None:
             raise UsageError(

@@ -1,6 +1,7 @@
 """One run: what `arsg train`, `arsg compare` and the reproduction go through."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from arsg_optax.demos.tasks.material import Material, load
 from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from arsg_optax.demos.tasks.session import CONFIG, Session
 from arsg_optax.demos.training.optimizers import Optimizer, find_optimizer
+from arsg_optax.demos.training.processes import by_first
 
 
 def run(
@@ -42,12 +44,13 @@ def run(
         CheckpointError: if a checkpoint cannot be written; the last one is kept.
     """
     if directory is not None:
-        _check_new(directory)
+        by_first(lambda: _check_new(directory))
     session = _session(config, callbacks, directory, data_dir, material, optimizer)
     if directory is None:
         return session.run()
-    with held(directory):
-        _check_new(directory)  # Another process may have been faster.
+    with _held(directory):
+        # Another process may have been faster.
+        by_first(lambda: _check_new(directory))
         session.keep()
         return session.run()
 
@@ -78,7 +81,7 @@ def resume(
         DataError: if the data cannot be had.
         CheckpointError: if there are checkpoints and none can be read.
     """
-    config = _kept_config(directory)
+    config = _kept_config(directory, mesh)
     if extend:
         if extend < 0 or config.steps is not None:
             raise UsageError(
@@ -86,10 +89,8 @@ def resume(
                 f"{extend} and {config.steps} steps"
             )
         config = replace(config, epochs=config.chosen_task().epochs + extend)
-    if mesh is not None:
-        config = replace(config, mesh=mesh)
     session = _session(config, callbacks, directory, data_dir, material, None)
-    with held(directory):
+    with _held(directory):
         session.restore()
         if extend or mesh is not None:
             session.keep()
@@ -101,6 +102,7 @@ def evaluate(
     *callbacks: Callbacks,
     data_dir: Path | None = None,
     material: Material | None = None,
+    mesh: str | None = None,
 ) -> Epoch:
     """The scores of a run's newest whole checkpoint; its mean loss may be NaN.
 
@@ -109,13 +111,14 @@ def evaluate(
         *callbacks: told which checkpoint it is.
         data_dir: as for :func:`run`.
         material: as for :func:`run`.
+        mesh: as for :func:`resume`.
 
     Raises:
         UsageError: if there is no run in the directory, or no checkpoint of it.
         DataError: if the data cannot be had.
         CheckpointError: if there are checkpoints and none can be read.
     """
-    config = _kept_config(directory)
+    config = _kept_config(directory, mesh)
     session = _session(config, callbacks, directory, data_dir, material, None)
     if not session.restore():
         raise UsageError(
@@ -123,6 +126,14 @@ def evaluate(
             "on with it by resume"
         )
     return session.evaluate()
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """The directory is the first process's."""
+    with contextlib.ExitStack() as stack:
+        by_first(lambda: stack.enter_context(held(directory)))
+        yield
 
 
 def _check_new(directory: Path) -> None:
@@ -134,14 +145,15 @@ def _check_new(directory: Path) -> None:
         )
 
 
-def _kept_config(directory: Path) -> RunConfig:
+def _kept_config(directory: Path, mesh: str | None) -> RunConfig:
     if not (directory / CONFIG).exists():
         raise UsageError(
             f"resume must name the directory of a run, with {CONFIG} in it; got "
             f"{directory}"
         )
     check_no_links(directory)
-    return read_config(directory / CONFIG)
+    config = read_config(directory / CONFIG)
+    return config if mesh is None else replace(config, mesh=mesh)
 
 
 def go_on(

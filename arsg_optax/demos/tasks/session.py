@@ -25,6 +25,7 @@ from arsg_optax.demos.tasks.records import (
 from arsg_optax.demos.training.checkpoints import Checkpoints
 from arsg_optax.demos.training.evaluation import EvaluationStopped, to_floats
 from arsg_optax.demos.training.optimizers import Optimizer
+from arsg_optax.demos.training.processes import by_first, is_first, of_first
 from arsg_optax.demos.training.signals import StopRequest
 from arsg_optax.demos.training.versions import machine
 
@@ -55,7 +56,8 @@ class Session:
         scratch: bool = False,
     ):
         self._config, self._material = config, material
-        self._directory, self._callbacks, self._scratch = directory, callbacks, scratch
+        self._directory, self._scratch = directory, scratch
+        self._callbacks = callbacks if is_first() else ()
         task, resolved = config.chosen_task(), config.resolved()
         self._trainer = task.trainer(
             material.setup,
@@ -75,6 +77,9 @@ class Session:
 
     def keep(self) -> None:
         """Writes what a run is into its directory."""
+        by_first(self._keep)
+
+    def _keep(self) -> None:
         directory = self._made_directory()
         self._material.task.kind.keep(self._material.data, directory)
         plain = json.dumps({"format": FORMAT, **encode(self._config)}, indent=2) + "\n"
@@ -165,8 +170,9 @@ class Session:
 
     def _is_gone(self) -> bool:
         """Whether somebody deleted the directory."""
-        directory = self._directory
-        return not (directory is None or self._scratch or (directory / CONFIG).exists())
+        if self._directory is None or self._scratch:
+            return False
+        return of_first(not (self._directory / CONFIG).exists()) > 0
 
     def _rescue(self) -> None:
         """Writes anew what is known; of a run that diverged no state."""
@@ -196,6 +202,7 @@ class Session:
             finite, end = True, self._end_of_epoch()
             if trainer.step < end:
                 finite = self._chunk(end)
+                stop.agree()
             if (not finite or trainer.step == end) and not stop:
                 finite = self._evaluate(stop) and finite
             if not finite:
@@ -255,7 +262,7 @@ class Session:
         trainer, every = self._trainer, self._config.checkpoint_every
         if every is not None:
             return trainer.step % every == 0
-        return time.perf_counter() - self._saved >= self._config.save_seconds
+        return of_first(time.perf_counter() - self._saved) >= self._config.save_seconds
 
     def _save(self) -> None:
         if self._directory is None:
@@ -275,13 +282,14 @@ class Session:
         self._saved = time.perf_counter()
 
     def _write_record(self) -> None:
-        if self._directory is None:
+        directory = self._directory
+        if directory is None:
             return
         try:
-            write(self._directory / RECORD, self._record)
+            by_first(lambda: write(directory / RECORD, self._record))
         except OSError as error:
             raise CheckpointError(
-                f"{self._directory / RECORD} could not be written to: {error}. Make "
+                f"{directory / RECORD} could not be written to: {error}. Make "
                 "room on the disk, then go on with arsg train --resume "
                 f"{self._directory}"
             ) from error

@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 
 import arsg_optax
 from arsg_optax.demos.errors import CheckpointError, DamagedError
+from arsg_optax.demos.training.processes import by_first, largest
 from arsg_optax.demos.training.steps import TrainState
 
 _MARGIN = 1.1  # Of the disk space, for what orbax writes beside the arrays.
@@ -67,8 +68,12 @@ class Checkpoints:
 
         Only for a process that holds the directory: another one may be writing there.
         """
-        for left in self._directory.glob(_UNFINISHED):
-            shutil.rmtree(left, ignore_errors=True)
+
+        def remove() -> None:
+            for left in self._directory.glob(_UNFINISHED):
+                shutil.rmtree(left, ignore_errors=True)
+
+        by_first(remove)
 
     def save(
         self,
@@ -96,7 +101,7 @@ class Checkpoints:
         """
         if total in self._manager.all_steps():
             return
-        self._check_room(state, total)
+        by_first(lambda: self._check_room(state, total))
         # A copy, because the next step gives the state's buffers away.
         copy, checksum = self._snapshot(state)
         position = {
@@ -136,11 +141,14 @@ class Checkpoints:
         """
         unread: dict[int, str] = {}
         for total in sorted(self._manager.all_steps(), reverse=True):
+            restored, why = None, "cannot be read by another process"
             try:
                 restored = self._read(total, like)
             # Orbax and its readers raise many kinds of errors, plain Exception too.
             except Exception as error:
-                unread[total] = f"the checkpoint of step {total} {_described(error)}"
+                why = _described(error)
+            if largest(restored is None) or restored is None:
+                unread[total] = f"the checkpoint of step {total} {why}"
                 continue
             self._set_aside(list(unread))
             return restored._replace(skipped=tuple(unread.values()))
@@ -166,11 +174,15 @@ class Checkpoints:
 
     def _set_aside(self, damaged: list[int]) -> None:
         aside = self._directory.with_name("damaged")
-        for total in damaged:
-            aside.mkdir(exist_ok=True)
-            number = len(list(aside.iterdir()))
-            (self._directory / f"{total}").rename(aside / f"{total}-{number}")
+
+        def move() -> None:
+            for total in damaged:
+                aside.mkdir(exist_ok=True)
+                number = len(list(aside.iterdir()))
+                (self._directory / f"{total}").rename(aside / f"{total}-{number}")
+
         if damaged:
+            by_first(move)
             self._manager.reload()
 
     def _read(self, total: int, like: TrainState) -> Restored:

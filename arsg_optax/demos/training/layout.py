@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.training.processes import is_alone
 
 AXES = ("data", "fsdp")
 # Of an array that is worth splitting, in elements.
@@ -40,7 +42,7 @@ class Layout(NamedTuple):
 
     def everywhere(self, tree: _Tree) -> _Tree:
         """The arrays, whole on every device."""
-        return jax.device_put(tree, self.replicated())
+        return jax.tree.map(lambda array: _put(array, self.replicated()), tree)
 
     def over_rows(self, tree: _Tree) -> _Tree:
         """The arrays of batches, split along their first axis where that goes."""
@@ -48,7 +50,7 @@ class Layout(NamedTuple):
 
         def placed(array: Any) -> jax.Array:
             whole = array.ndim == 0 or array.shape[0] % self.devices
-            return jax.device_put(array, self.replicated() if whole else rows)
+            return _put(array, self.replicated() if whole else rows)
 
         return jax.tree.map(placed, tree)
 
@@ -86,6 +88,14 @@ class Layout(NamedTuple):
         return NamedSharding(self.mesh, PartitionSpec())
 
 
+def _put(array: Any, sharding: NamedSharding) -> jax.Array:
+    if is_alone():
+        return jax.device_put(array, sharding)
+    # Every process has the whole array, and keeps its devices' part.
+    whole = np.asarray(jnp.asarray(array))
+    return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
+
+
 def read_mesh(text: str) -> dict[str, int]:
     """The sizes of the axes that `data=4,fsdp=2` names; an axis left out is 1.
 
@@ -105,7 +115,7 @@ def read_mesh(text: str) -> dict[str, int]:
 
 
 def make_layout(sizes: Mapping[str, int], split_state: bool = False) -> Layout:
-    """The layout on this process's devices.
+    """The layout on all devices of all processes.
 
     Raises:
         UsageError: if there are fewer or more.

@@ -4,6 +4,8 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+from arsg_optax.demos.training.processes import is_alone, largest
+
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -12,6 +14,7 @@ class StopRequest:
 
     The first is only noted; a second SIGINT raises `KeyboardInterrupt` at once. In
     other threads than the main one, where Python takes no signals, nothing is noted.
+    Of several processes one may get it; it counts once all know, see :meth:`agree`.
 
     Attributes:
         signal: the one that came, None so far.
@@ -19,6 +22,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._noted: int | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -36,11 +40,17 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
+    def agree(self) -> None:
+        """Asks all processes whether one has a signal; all must ask."""
+        self.signal = largest(self._noted or 0) or None
+
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.signal is not None and number == signal.SIGINT:
+        if self._noted is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = number
+        self._noted = number
+        if is_alone():
+            self.signal = number

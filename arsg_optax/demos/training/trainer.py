@@ -12,6 +12,7 @@ from arsg_optax.demos.training.evaluation import Evaluator
 from arsg_optax.demos.training.layout import Layout
 from arsg_optax.demos.training.optimizers import Points
 from arsg_optax.demos.training.problems import Params, Problem
+from arsg_optax.demos.training.processes import of_first
 from arsg_optax.demos.training.sources import Sources
 from arsg_optax.demos.training.steps import TrainState, init_state
 
@@ -104,7 +105,8 @@ class Trainer:
         began = time.perf_counter()
         self.state = self._advance(self.state, self.epoch, start, last)
         losses = np.array(self.state.losses)[start:last]
-        self._seconds_a_step = (time.perf_counter() - began) / (last - start)
+        took = (time.perf_counter() - began) / (last - start)
+        self._seconds_a_step = of_first(took)
         self.step = last
         return losses
 

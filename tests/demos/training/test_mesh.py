@@ -188,9 +188,9 @@ def test_what_is_refused(options: dict[str, Any], message: str):
         run(RunConfig(task="tiny", **options))
 
 
-def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch):
+def test_several_processes_need_a_mesh(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(configuration.jax, "process_count", lambda: 2)
-    with pytest.raises(UsageError, match="one process, got 2 of jax"):
+    with pytest.raises(UsageError, match=r"of all 2 processes .* pass data=8"):
         run(RunConfig(task="tiny"))
 
 
