@@ -59,7 +59,7 @@ class Epoch(NamedTuple):
     test_accuracy_x: float
 
     def is_finite(self) -> bool:
-        """Whether all its numbers are."""
+        """Whether all its numbers are finite."""
         return all(map(math.isfinite, self))
 
     def is_sound(self, held_out: bool) -> bool:

@@ -189,7 +189,7 @@ def swnts1(
 ) -> optax.GradientTransformation:
     """SWNTS, evaluated at an exponential moving average of its parameters.
 
-    The paper tells no decay of the average; 0.999 forgets in four epochs of its tasks.
+    The paper gives no decay for the average; 0.999 forgets in four epochs of its tasks.
 
     Args:
         learning_rate: of SWNTS.

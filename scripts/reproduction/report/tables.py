@@ -78,7 +78,7 @@ class Line(NamedTuple):
         method: label.
         setting: where it comes from, one of `KINDS`, and whether its step is at the
             edge of the candidates, beyond which it might be better.
-        learning_rate: in the sense of the optimizer's own function.
+        learning_rate: as the optimizer's own function takes it.
         options: its other settings.
         seeds: how many finished, of how many, and what became of the others.
         train_loss: mean minibatch loss of the last epoch.
