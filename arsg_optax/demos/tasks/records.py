@@ -125,7 +125,7 @@ def write(path: Path, record: RunRecord) -> Path:
 
 
 def text(record: RunRecord) -> str:
-    """A record as its file holds it, a line an epoch."""
+    """A record as its file holds it, one line per epoch."""
     head = {
         "trial": encode(record.config),
         "outcome": str(record.outcome),

@@ -166,7 +166,7 @@ def _schedule(result: Result) -> str:
 
 
 def _reference(result: Result, results: Sequence[Result]) -> Result | None:
-    """Of the same kind, or the paper's, because no author recommends one today."""
+    """Adam of the same kind, or the paper's: no author recommends one today."""
     named = {each.kind: each for each in results if each.label == REFERENCE}
     fallback = named.get(PUBLISHED) if result.kind == RECOMMENDED else None
     return named.get(result.kind, fallback)
