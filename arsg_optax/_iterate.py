@@ -195,7 +195,7 @@ def _seen(state: Any, params: optax.Params, path: Path) -> optax.Params:
 
 
 class _Parts(NamedTuple):
-    """Of a complex array; the fields of Optax's class, for the same paths."""
+    """The parts of a complex array, with the fields of Optax's class for its paths."""
 
     real: jax.Array
     imaginary: jax.Array

@@ -50,7 +50,7 @@ def update_moment(
     docs/cost.md.
     """
     # Sums with a 0 made of the step, which XLA folds: a lowered program then names the
-    # two numbers once, not once a leaf.
+    # two numbers once, not once per leaf.
     zero = as_scalar(step * jnp.zeros_like(step))
     old, new = as_scalar(decay) + zero, as_scalar(1 - decay) + zero
 

@@ -17,10 +17,10 @@ _Result = TypeVar("_Result")
 def per_leaf(
     function: Callable[_Arguments, _Result], **options: Any
 ) -> Callable[_Arguments, _Result]:
-    """Makes a function of leaves that is traced and lowered once a shape.
+    """Makes a function of leaves that is traced and lowered once per shape.
 
     A tree of a thousand arrays has a dozen shapes. The lowered program calls the
-    function once a leaf, which takes as long to lower as about five operations: a
+    function once per leaf, which takes as long to lower as about five operations: a
     function of fewer is put in line at once, with `inline=True`. Under
     `jax.disable_jit` a Python number reaches the function as it is, so it casts scalars
     with `jnp.asarray(x, dtype)`.

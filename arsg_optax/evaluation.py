@@ -157,7 +157,7 @@ def metrics(
 
     Returns:
       ``learning_rate`` (last applied), ``observation`` and ``distance`` (likewise),
-      ``resilience`` (likewise) and ``momentum_max`` (AdaRem's, one entry a leaf for
+      ``resilience`` (likewise) and ``momentum_max`` (AdaRem's, one entry per leaf for
       scope "leaf"), ``boosts`` (done or decided, int32), ``switched`` (to SGD, bool),
       ``oscillation`` (the Q of all parameters) and ``oscillation/<path>`` (of one
       array), each if the state holds it, and ``share_at_eps`` (from 0 to 1) if asked

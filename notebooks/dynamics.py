@@ -16,10 +16,10 @@
 #
 # [![Open in Colab](images/open-in-colab.svg)](https://colab.research.google.com/github/arsg-optax/arsg_optax/blob/main/notebooks/dynamics.ipynb)
 #
-# Before you train anything, theory already tells how RSG treats a given curvature of
-# the loss: how fast an error there shrinks, how much gradient noise stays in it, and
-# where the method diverges. `arsg_optax.dynamics` holds the formulas. This notebook
-# reads them, checks them against the optimizer itself, and uses them to choose values.
+# Before you train anything, theory already says how RSG treats a given curvature of the
+# loss: how fast an error there shrinks, how much gradient noise stays in it, and where
+# the method diverges. `arsg_optax.dynamics` holds the formulas. This notebook reads
+# them, checks them against the optimizer itself, and uses them to choose values.
 
 # %%
 import sys
@@ -196,9 +196,9 @@ assert jnp.all(jnp.abs(measured / expected - 1) < 0.02)
 
 # %% [markdown]
 # Without noise the error must shrink by the gain factor. Oscillations hide it in single
-# steps, so we fit a line through the logarithm of the state's length over many. The
-# same run once more with `simulate`, which also returns the momentum, and with it we
-# see that `rsg` is this linear system.
+# steps, so we fit a line through the logarithm of the state's length over many. We make
+# the same run once more with `simulate`, which also returns the momentum, and so see
+# that `rsg` is this linear system.
 
 # %%
 FIT = slice(1000, 4000)

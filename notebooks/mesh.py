@@ -162,8 +162,9 @@ batches = jax.tree.map(
 print(f"{STEPS} batches of {BATCH}, {BATCH // mesh.shape['data']} images a device")
 
 # %% [markdown]
-# Which devices hold which part: a batch is split by rows over `data`, the weights and
-# their momentum by columns over `model`, with a copy for each part of the data.
+# The numbers in the picture are the devices that hold a part. A batch is split by rows
+# over `data`, the weights and their momentum by columns over `model`, with a copy for
+# each part of the data.
 
 # %%
 arrays = {

@@ -403,11 +403,11 @@ assert dropped[True][DROP, 0] < 0.1 * dropped[True][DROP - 1, 0]
 #
 # ## On real data
 #
-# Logistic regression on handwritten digits, 20 runs at once. As runs are short they
-# get a shorter momentum, `b1=0.99`. The learning rate is half of what the convergence
-# bound allows at the start, where all ten classes are equally likely and the largest
-# curvature is a tenth of that of the inputs' second moments. The loss is over all
-# images, which are also those trained on.
+# This is logistic regression on handwritten digits, 20 runs at once. As runs are short
+# they get a shorter momentum, `b1=0.99`. The learning rate is half of what the
+# convergence bound allows at the start, where all ten classes are equally likely and
+# the largest curvature is a tenth of that of the inputs' second moments. The loss is
+# over all images, which are also those trained on.
 
 # %%
 digits = load_digits()

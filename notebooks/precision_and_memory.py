@@ -16,11 +16,12 @@
 #
 # [![Open in Colab](images/open-in-colab.svg)](https://colab.research.google.com/github/arsg-optax/arsg_optax/blob/main/notebooks/precision_and_memory.ipynb)
 #
-# ARSG holds three arrays a parameter: momentum, second moment and its running maximum.
-# With `mu_dtype=jnp.bfloat16, nu_dtype=jnp.bfloat16` these take 6 bytes a parameter
-# instead of 12, which is less than Adam's 8. This notebook counts the bytes, shows why
-# the moments are rounded stochastically and what goes wrong with hyper-parameters and
-# parameters of 16 bits, and reads off the compiled program what donation saves.
+# ARSG holds three arrays per parameter: momentum, second moment and its running
+# maximum. With `mu_dtype=jnp.bfloat16, nu_dtype=jnp.bfloat16` these take 6 bytes per
+# parameter instead of 12, which is less than Adam's 8. This notebook counts the bytes,
+# shows why the moments are rounded stochastically and what goes wrong with
+# hyper-parameters and parameters of 16 bits, and reads off the compiled program what
+# donation saves.
 
 # %%
 import sys
@@ -43,7 +44,7 @@ from arsg_optax import arsg, rsg
 BFLOAT16 = {"mu_dtype": jnp.bfloat16, "nu_dtype": jnp.bfloat16}
 
 # %% [markdown]
-# ## Bytes a parameter
+# ## Bytes per parameter
 #
 # `init` works on shapes alone, so the state of a billion parameters can be counted
 # without being made. Scalars, such as the count of updates, are left out.
@@ -294,8 +295,8 @@ assert held_wide < 0.9
 # Donated arrays are overwritten, so that parameters and state exist once. But JAX pairs
 # donated arguments with results of the same shape and dtype in the order in which they
 # come. A step that takes `(state, params)` and returns `(params, state)` is told to
-# write the parameters where the momentum lies, and must copy. The compiled program
-# tells: `memory_analysis` of what it holds, `cost_analysis` of what it moves.
+# write the parameters where the momentum lies, and must copy. The compiled program says
+# so: `memory_analysis` counts what it holds, `cost_analysis` what it moves.
 
 # %%
 WEIGHTS = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
@@ -339,7 +340,7 @@ for name, found in steps.items():
     print(f"{name:27}", "  ".join(f"{k} {v:5.1f}" for k, v in found.items()))
 
 # %% [markdown]
-# Given are parameters, gradients and state: 20 bytes a parameter with ARSG's state in
+# Given are parameters, gradients and state: 20 bytes per parameter with ARSG's state in
 # float32, 14 with it in bfloat16. Without donation 16 new ones are added. Donated in
 # another order, nothing is new, but on a CPU 12 bytes of temporary copies are, and
 # nearly twice as much is moved.

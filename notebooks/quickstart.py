@@ -168,10 +168,10 @@ panels[0].set_ylabel("cross entropy [nats]")
 panels[1].legend()
 plt.show()
 # %% [markdown]
-# The default momentum averages over a thousand gradients, this run takes 660. So the
-# iterate lags at first, at both sets. On the training set it has not caught up when
-# the run ends; on the test set it has, and is the better point. Longer runs are
-# in the documentation.
+# The default momentum averages over a thousand gradients; this run takes 660. So the
+# iterate lags at first, at both sets. On the training set it has not caught up when the
+# run ends; on the test set it has, and is the better point. Longer runs are in the
+# documentation.
 
 # %%
 gain = curves["arsg"]["test at y"][:, -1] - curves["arsg"]["test at x"][:, -1]

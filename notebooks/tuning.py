@@ -16,7 +16,7 @@
 #
 # [![Open in Colab](images/open-in-colab.svg)](https://colab.research.google.com/github/arsg-optax/arsg_optax/blob/main/notebooks/tuning.ipynb)
 #
-# Of ARSG only the step size is left to choose. `arsg_optax.tuning` chooses it three
+# With ARSG only the step size is left to choose. `arsg_optax.tuning` chooses it three
 # ways: from curvature and noise measured at the initial parameters, from a tenth of the
 # training with all candidates in one compiled program, and by successive halving where
 # there are several hyper-parameters. This notebook does all three on scikit-learn's
@@ -137,8 +137,9 @@ full = tuning.search_learning_rate(
 print(full)
 
 # %% [markdown]
-# The same search with a tenth of the steps. A shorter training prefers larger steps, so
-# `margin=0.02` takes the smallest step size whose loss lies within 2 % of the best.
+# Here is the same search with a tenth of the steps. A shorter training prefers larger
+# steps, so `margin=0.02` takes the smallest step size whose loss lies within 2 % of the
+# best.
 
 # %%
 tenth = tuning.search_learning_rate(
@@ -255,7 +256,7 @@ assert halved.final_losses[0] < grid_losses.min() + error
 
 # %% [markdown]
 # After a quarter of the steps it has found a candidate at least as good as the best of
-# the grid. One seed does not tell which `b1` is better; `seeds=3` would train each
+# the grid. One seed does not say which `b1` is better; `seeds=3` would train each
 # candidate three times. Halving pays where a step takes long: each round compiles a
 # program of its own.
 #
@@ -307,7 +308,7 @@ assert jnp.min(noise["doubled, same steps"] / noise["before"]) > 0.75
 # fastest curvature to a quarter and leave three quarters of the noise or more.
 
 # %% [markdown]
-# `arsgb` applies the same ratio. Its state tells what it applied last.
+# `arsgb` applies the same ratio. Its state records what it applied last.
 
 # %%
 optimizer = arsgb(BEFORE, boost_at=2)

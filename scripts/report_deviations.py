@@ -19,7 +19,7 @@ from tests.test_transcriptions import CASES, PROBLEMS, STEPS, follow
 
 
 def main() -> None:
-    """Prints a Markdown table, a row an optimizer."""
+    """Prints a Markdown table, one row per optimizer."""
     print("| | float64, numbers | schedules | float32, numbers | schedules |")
     print("|---|---|---|---|---|")
     for name, case in CASES.items():
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _exact_form() -> None:
-    """Prints a row an optimizer and kind of schedules, of the exact form."""
+    """Prints the exact form's rows, one per optimizer and kind of schedules."""
     print("| exact form | schedules | float64: y | iterate | float32: y | iterate |")
     print("|---|---|---|---|---|---|")
     for name, case in test_exact.CASES.items():

@@ -65,7 +65,7 @@ class Ratios(NamedTuple):
 
 
 def main(options: Options) -> None:
-    """Prints a Markdown table, a row an optimizer and a pair of columns a window."""
+    """Prints a Markdown table, a row per optimizer and two columns per window."""
     started = time.perf_counter()
     task = find_task(options.task)
     dataset = task.load(options.data_dir)

@@ -65,9 +65,7 @@ def test_what_is_no_transformation(link):
 def test_a_denominator_in_another_tree_is_refused():
     fifth = _link(_Fifth([jnp.full(3, 5.0)]), lambda u: u / 5)
     optimizer = arsg_optax.remote_chain(fifth, learning_rate=0.1, exact=True)
-    with pytest.raises(
-        ValueError, match=r"denominator\(\) must return a tree shaped as"
-    ):
+    with pytest.raises(ValueError, match=r"denominator\(\) must return a tree shaped"):
         _after(optimizer, tree(0), gradients(1))
 
 

@@ -1,7 +1,7 @@
 """The nearest point of a ball and of a half-space in a weighted norm.
 
-Lists hold one array a leaf: points y of any real dtypes, everything else in the leaves'
-compute dtypes. The multipliers s are normalised, see :func:`normalised`.
+Lists hold one array per leaf: points y of any real dtypes, everything else in the
+leaves' compute dtypes. The multipliers s are normalised, see :func:`normalised`.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What the sphere and the sphere learning rate share: members, norms, radii.
 
-Norms are () for the joint sphere of scope "tree", and one entry a leaf for scope
+Norms are () for the joint sphere of scope "tree", and one entry per leaf for scope
 "leaf", where they are 0 for leaves that are on no sphere.
 """
 

@@ -210,7 +210,7 @@ def _sums(params: list[jax.Array], steps: list[jax.Array]) -> list[jax.Array]:
 
 
 def _rounded(x: jax.Array) -> jax.Array:
-    """The same, but of 16 bits for certain, where XLA may keep excess precision."""
+    """The array, 16 bits for certain, where XLA may keep excess precision."""
     return jax.lax.optimization_barrier(x) if x.dtype.itemsize == 2 else x
 
 

@@ -67,7 +67,7 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def augment_padded(key: jax.Array, images: jax.Array) -> jax.Array:
-    """The usual one of CIFAR-10: 4 zeros around, a crop of the old size, a fair flip.
+    """CIFAR-10's usual augmentation: 4 zeros around, a crop of the old size, a flip.
 
     Args:
         key: of the draws.
@@ -80,7 +80,7 @@ def augment_padded(key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def augment_cifar(key: jax.Array, images: jax.Array) -> jax.Array:
-    """The ARSG paper's: random crops of 28x28, half of them flipped.
+    """The ARSG paper's augmentation: random crops of 28x28, half of them flipped.
 
     Args:
         key: of the draws.

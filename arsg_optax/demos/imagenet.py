@@ -161,7 +161,7 @@ def training_batches(
 
     Args:
         split: of the images.
-        batch_size: images a batch; the incomplete last one is dropped.
+        batch_size: images per batch; the incomplete last one is dropped.
         size: height and width of the random parts after resizing.
         seed: of order, parts and flips, at least 0.
         epoch: likewise.
@@ -206,7 +206,7 @@ def evaluation_batches(
 
     Args:
         split: of the images.
-        batch_size: images a batch; the last is filled up with repetitions.
+        batch_size: images per batch; the last is filled up with repetitions.
         size: height and width of the middle part.
         limit: number of images, None for all.
         threads: as for :func:`training_batches`.

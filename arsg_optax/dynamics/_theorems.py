@@ -48,14 +48,14 @@ def momentum_weight(b1: jax.Array, b2: jax.Array) -> jax.Array:
 
 
 def step_numbers(rows: jax.Array) -> jax.Array:
-    """The papers' t = 1 ... T for arrays with one row a step: (T,)."""
+    """The papers' t = 1 ... T for arrays with one row per step: (T,)."""
     return jnp.arange(1, rows.shape[0] + 1, dtype=rows.dtype)
 
 
 def check_rows(name: str, rows: jax.Array) -> None:
-    """Checks for one row a step."""
+    """Checks that there is one row per step."""
     if rows.ndim != 2 or not rows.shape[0]:
         raise ValueError(
             f"{name} must have the shape (T, d) with T >= 1, got {rows.shape}; "
-            "stack one row a step."
+            "stack one row per step."
         )

@@ -111,7 +111,7 @@ def gain_and_noise(
     moving = {name: value for name, value in given.items() if callable(value)}
     fixed = {name: value for name, value in given.items() if name not in moving}
     dtype = common_dtype(*fixed.values())
-    # Schedules become tables with one row a step.
+    # Schedules become tables with one row per step.
     steps = jnp.arange(at[-1])
     tables = {
         name: jnp.asarray(jax.vmap(schedule)(steps), dtype)

@@ -69,7 +69,7 @@ def scale_by_learning_rate(
 
 def step(updates: optax.Updates, factor: float | jax.Array) -> optax.Updates:
     """Updates times a () factor, in float32 at least."""
-    factor = as_scalar(factor)  # Once, not once a leaf.
+    factor = as_scalar(factor)  # Once, not once per leaf.
     return jax.tree.map(lambda update: _times(update, factor), updates)
 
 

@@ -119,7 +119,7 @@ def mix(
     """(1 - μ) m + μ g in float32 at least, with m / weight for m where it is given."""
     share = 1 - observation
     share = share if weight is None else share / weight
-    shares = as_scalar(share), as_scalar(observation)  # Once, not once a leaf.
+    shares = as_scalar(share), as_scalar(observation)  # Once, not once per leaf.
     return jax.tree.map(lambda g, m: _mixed(g, m, *shares), gradients, momenta)
 
 

@@ -27,7 +27,7 @@ class ScaleByResilienceState(NamedTuple):
 
     count: jax.Array  # () int32, updates so far.
     mu: optax.Updates  # m_t, shaped as the parameters.
-    # max|m_t|: () for scope "tree", else one entry a leaf. Taken when m_t is written,
+    # max|m_t|: () for scope "tree", else one per leaf. Taken when m_t is written,
     # so the next update need not read it twice; a vector, not a tree of scalars, which
     # could pass for a tree of parameters.
     mu_max: jax.Array

@@ -171,7 +171,7 @@ class Group:
             yield unstacked(one, several) if several > 1 else [one]
 
     def _context(self) -> Any:
-        """Of the mesh with axes that are not typed, whatever mesh the caller is in."""
+        """A context of the mesh without typed axes, whatever mesh the caller is in."""
         return nullcontext() if self._mesh is None else use_mesh(self._mesh)
 
     def _start(

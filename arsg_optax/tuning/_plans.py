@@ -40,7 +40,7 @@ def make_group(
       run: what is trained.
       hypers: [candidates] by name.
       engine: "auto", or the way itself.
-      memory_limit: bytes a device, None for most of what is free.
+      memory_limit: bytes per device, None for most of what is free.
       mesh: the candidates spread over its devices.
     """
     looped = _steps_may_loop(run)

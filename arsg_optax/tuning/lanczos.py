@@ -52,8 +52,8 @@ def lanczos(matvec: Callable[[Any], Any], start: Any, iterations: int) -> Tridia
     :math:`\beta_j` is not above rounding, the space is invariant and the recurrence
     ends: the result is exact, though it has fewer than ``iterations`` rows.
 
-    The loop is in Python, so ``matvec`` need not be traceable; it is called once a row.
-    Vectors are trees, so that arrays sharded in any way stay where they are.
+    The loop is in Python, so ``matvec`` need not be traceable; it is called once per
+    row. Vectors are trees, so that arrays sharded in any way stay where they are.
 
     Args:
       matvec: takes a tree to its product with a symmetric operator, a tree of the same

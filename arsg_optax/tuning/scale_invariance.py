@@ -64,8 +64,8 @@ def scale_invariant_leaves(
       1.5 (divided by the root of the fan-in) while the others are tested; so arrays in
       front of a last layer that starts at zero are found, too.
 
-    The loss is compiled once; it and its gradient are evaluated once an array, twice a
-    member, and once more. It must be deterministic, see the same data at each call,
+    The loss is compiled once; it and its gradient are evaluated once per array, twice
+    per member, and once more. It must be deterministic, see the same data at each call,
     normalise by the statistics of the batch as in training (running averages are not
     scale invariant), and not be at a minimum, where gradients are rounding errors.
 

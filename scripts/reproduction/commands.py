@@ -55,13 +55,13 @@ class Reproduce:
         str,
         option(
             "full: the paper's protocol. small: under two hours on two cores, where "
-            "the data are at hand. published, of the ARSG paper's: its authors' "
+            "the data are at hand. published (the ARSG paper's): its authors' "
             "settings at full length, no grids.",
             "NAME",
         ),
     ] = "small"
     plan: Annotated[
-        bool, option("Only tell what there is to run, and how long it takes.", "")
+        bool, option("Only print what there is to run, and how long it takes.", "")
     ] = False
     report: Annotated[
         bool, option("Run nothing: tables and figures of what is recorded.", "")

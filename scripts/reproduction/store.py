@@ -36,7 +36,7 @@ class Store:
         if record.config.key() != path.stem:
             raise UsageError(
                 f"{path} holds the record of another run, {record.config.key()}; "
-                "name it so"
+                "rename the file to that"
             )
         return record
 

@@ -64,9 +64,9 @@ class Compare(TaskConfig):
     learning_rate: Annotated[
         tuple[str, ...],
         option(
-            "Step size of one optimizer instead of the task's, e.g. adam=0.01, in the "
-            "sense of the optimizer's own function; separated "
-            "by spaces or commas, or given again.",
+            "Step size of one optimizer instead of the task's, e.g. adam=0.01, as the "
+            "optimizer's own function takes it; separated by spaces or commas, or "
+            "given again.",
             "NAME=VALUE[,...]",
         ),
     ] = ()
@@ -233,7 +233,7 @@ def write_report(
 
 
 def _kept_rows(records: Sequence[RunRecord]) -> list[Candidate]:
-    """Of the search that chose the step sizes of these, if it is kept.
+    """The rows of the search that chose these step sizes, if it is kept.
 
     Runs with a step size, a length or anything else of their own are left out: the
     search says nothing about them.

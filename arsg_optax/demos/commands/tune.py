@@ -48,7 +48,7 @@ class Tune(TaskConfig):
     learning_rates: Annotated[
         tuple[float, ...],
         option(
-            "Candidates, in the sense of the optimizer's own function (none: nine from "
+            "Candidates, as the optimizer's own function takes them (none: nine from "
             "the optimizer's usual range).",
             "VALUE [VALUE ...]",
         ),

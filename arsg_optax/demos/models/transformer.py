@@ -229,7 +229,7 @@ Layers = Block | nnx.List
 
 
 def embedding_init(width: int) -> nnx.Initializer:
-    """Of tables whose rows are `width` long."""
+    """An initializer for tables whose rows are `width` long."""
     return nnx.initializers.normal(_FIRST_LOGITS / width**0.5)
 
 

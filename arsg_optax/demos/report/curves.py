@@ -24,7 +24,7 @@ _BASIN = 1.3
 
 
 class Curve(NamedTuple):
-    """Of one method.
+    """The curve of one method.
 
     Attributes:
         label: in the legend.
@@ -238,7 +238,7 @@ def _name_left_out(axes: Axes, where: str, labels: Sequence[str]) -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    """Of few colours, a third of the size."""
+    """The PNG with few colours, a third of the usual size."""
     image, small = io.BytesIO(), io.BytesIO()
     figure.savefig(image, format="png", metadata={"Software": None})
     flat = (

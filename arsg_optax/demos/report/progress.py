@@ -88,7 +88,7 @@ class ShareProgress(BarProgress):
 
 
 class StepProgress(BarProgress):
-    """Of one run: a bar over all steps, and a line an epoch.
+    """The progress of one run: a bar over all steps, and a line per epoch.
 
     Without a terminal there is no bar, but a line every half minute.
 
@@ -136,7 +136,7 @@ class StepProgress(BarProgress):
 
 
 class RunProgress(BarProgress):
-    """Of several runs: a bar over their epochs, and a line for each finished one.
+    """The progress of several runs: a bar over their epochs, and a line for each run.
 
     Without a terminal only the lines are printed, so that a log stays readable.
 

@@ -140,7 +140,7 @@ class TaskConfig:
         )
 
     def schedule_name(self) -> str:
-        """Of `SCHEDULES`."""
+        """The name of the schedule, one of `SCHEDULES`."""
         return self.schedule
 
     def _at_least(self, name: str, least: int) -> None:
@@ -155,7 +155,7 @@ class RunConfig(TaskConfig):
 
     Attributes:
         optimizer: With what, by name.
-        learning_rate: Step size, in the sense of the optimizer's own function (None:
+        learning_rate: Step size, as the optimizer's own function takes it (None:
             the preset's).
         weight_decay: The optimizer's own decoupled decay (None: its default).
         options: The optimizer's other keyword arguments, beside the preset's.

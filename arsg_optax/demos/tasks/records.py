@@ -59,7 +59,7 @@ class Epoch(NamedTuple):
     test_accuracy_x: float
 
     def is_finite(self) -> bool:
-        """Whether all its numbers are."""
+        """Whether all its numbers are finite."""
         return all(map(math.isfinite, self))
 
     def is_sound(self, held_out: bool) -> bool:
@@ -125,7 +125,7 @@ def write(path: Path, record: RunRecord) -> Path:
 
 
 def text(record: RunRecord) -> str:
-    """A record as its file holds it, a line an epoch."""
+    """A record as its file holds it, one line per epoch."""
     head = {
         "trial": encode(record.config),
         "outcome": str(record.outcome),

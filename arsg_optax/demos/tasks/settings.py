@@ -139,7 +139,7 @@ class Settings:
     """What an optimizer is given on a task.
 
     Attributes:
-        learning_rate: step size, in the sense of the optimizer's own function.
+        learning_rate: step size, as the optimizer's own function takes it.
         options: its other keyword arguments; what is not named keeps its default.
         schedule: of the step size, by a name that `--schedule` takes.
     """

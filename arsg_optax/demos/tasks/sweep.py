@@ -176,7 +176,7 @@ def sweep_command(task: str, rows: Sequence[Candidate]) -> str:
 
 
 def table_text(rows: Sequence[Candidate]) -> str:
-    """CSV, a line a candidate."""
+    """CSV, one line per candidate."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Candidate._fields)

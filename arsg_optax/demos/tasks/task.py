@@ -96,7 +96,7 @@ class Task:
 
     @property
     def settings(self) -> Mapping[str, Settings]:
-        """Of the default preset."""
+        """The settings of the default preset."""
         return next(iter(self.presets.values()))
 
     def preset(self, name: str | None) -> Mapping[str, Settings]:

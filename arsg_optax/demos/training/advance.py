@@ -111,7 +111,7 @@ class _Resident:
         self._order: tuple[int, Any] = (0, None)
 
     def _data(self, epoch: int) -> tuple[Any, ...]:
-        """`arrays, order, seed, epoch`; the order is made once an epoch."""
+        """`arrays, order, seed, epoch`; the order is made once per epoch."""
         if self._order[0] != epoch:
             self._order = (epoch, self._make_order(self._seed, np.uint32(epoch)))
         return self._arrays, self._order[1], self._seed, np.uint32(epoch)

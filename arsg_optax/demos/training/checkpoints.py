@@ -270,7 +270,7 @@ def _described(error: Exception) -> str:
 
 
 def _whole_checksum(position: dict[str, Any], total: int, arrays: int) -> str:
-    """Of the arrays' checksum and of all that stands beside them."""
+    """A digest of the arrays' checksum and of all that stands beside them."""
     plain = json.dumps([position, total, arrays], sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()[:16]
 

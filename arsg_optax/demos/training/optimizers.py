@@ -159,7 +159,7 @@ def schedule_free_adamw(
     weight_lr_power: float = 2.0,
     mask: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """As `optax.contrib`'s, which cannot leave weights out of the decay."""
+    """The one of `optax.contrib`, which cannot leave weights out of the decay."""
     rate = learning_rate
     if warmup_steps is not None:
         rate = optax.warmup_constant_schedule(0.0, learning_rate, warmup_steps)

@@ -76,7 +76,7 @@ class ImageSource:
 
     Args:
         split: what to train on.
-        batch_size: images a step; the incomplete last batch of an epoch is dropped,
+        batch_size: images per step; the incomplete last batch of an epoch is dropped,
             other images each time.
         prepare: makes the network's inputs of stored images.
         augment: `augment(key, images)`, or None.

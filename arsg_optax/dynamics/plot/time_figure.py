@@ -49,7 +49,7 @@ def gain_and_noise_along_time(
         held parameters.
 
     Returns:
-      A figure with four axes, one line a method in each, in the order given.
+      A figure with four axes, one line per method in each, in the order given.
 
     Raises:
       ValueError: if there are no methods or more than six, or if a number is out of

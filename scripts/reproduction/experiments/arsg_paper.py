@@ -164,7 +164,7 @@ def _resnet20(preset: str, loss_panel: str, test_panel: str) -> Experiment:
 def _imagenet() -> tuple[Entrant, ...]:
     options = find_task("imagenet-resnet50").settings["arsg"].options
     rows = (
-        # The paper does not tell SGD's; these are the usual ones of ResNet-50.
+        # The paper does not give SGD's; these are the usual ones of ResNet-50.
         ("SGD", "sgd", ASSUMED, Settings(0.1, {"momentum": 0.9})),
         ("Adam1", "adam", PUBLISHED, Settings(0.0001)),
         ("Adam2", "adam", PUBLISHED, Settings(0.0002)),

@@ -42,7 +42,7 @@ def adaptive(
     b2s: tuple[float, ...] = (0.99, 0.999),
     steps: tuple[float, ...] = _ADAPTIVE,
 ) -> Grid:
-    """Of Adam and AMSGrad; NAdam leaves the decay 0 out."""
+    """The grid of Adam and AMSGrad; NAdam leaves the decay 0 out."""
     return tuple(
         Settings(step, {"b1": b1, "b2": b2})
         for step, b1, b2 in itertools.product(steps, b1s, b2s)
@@ -54,7 +54,7 @@ def ranger(
     slow_steps: tuple[float, ...] = (0.2, 0.5, 0.8),
     steps: tuple[float, ...] = _RANGER,
 ) -> Grid:
-    """Of RAdam inside lookahead, five fast steps to a slow one."""
+    """The grid of RAdam inside lookahead, five fast steps to a slow one."""
     return tuple(
         Settings(
             step, {"b1": b1, "b2": 0.999, "sync_period": 5, "slow_step_size": slow}

@@ -224,7 +224,7 @@ def _loss_or_inf(record: RunRecord) -> float:
 def difference(
     ours: Result, theirs: Result, number: Callable[[tuple[Epoch, ...]], float]
 ) -> Estimate | None:
-    """Of a number that is better if smaller, paired by seed; None without a pair.
+    """The paired difference of a number that is better if smaller; None without a pair.
 
     A run that diverged has an infinite one; pairs of two such are left out.
     """

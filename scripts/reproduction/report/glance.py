@@ -28,7 +28,7 @@ STYLE = """
 .chip.yes { background: #1a7f37; } .chip.partly { background: #9a6700; }
 .chip.no { background: #c62828; } .chip.open { background: #6e7781; }
 .glance td { vertical-align: top; }
-.glance td.chips { white-space: normal; text-align: left; min-width: 5rem; }
+.glance td.chips { white-space: normal; text-align: left; min-width: 5.7rem; }
 ul.claims { list-style: none; padding: 0; }
 ul.claims li { margin: 0.2rem 0; } ul.claims dl { margin: 0.3rem 0 0.8rem 1.5rem; }
 ul.claims dt { font-weight: 600; } ul.claims dd { margin: 0 0 0.3rem; }
@@ -39,7 +39,8 @@ details > summary { cursor: pointer; }
   .glance td, .glance th { padding: 0.25rem; }
   .glance td.text { white-space: normal; overflow-wrap: anywhere; } }
 @media (prefers-color-scheme: dark) {
-  img { filter: invert(0.92) hue-rotate(180deg); } a { color: #8ab4f8; } }
+  img { filter: invert(0.92) hue-rotate(180deg) brightness(1.25); }
+  a { color: #8ab4f8; } }
 """
 
 

@@ -133,7 +133,7 @@ def _html(table: Table) -> str:
 
 
 def _dense(table: Table) -> str:
-    """Of many columns: small, and lines break before a deviation or an option."""
+    """A table of many columns: small, with breaks before a deviation or an option."""
     whole = re.compile(r"(?<=[\w±]) (?=[\d+-])")
     rows = [tuple(whole.sub("\u00a0", cell) for cell in row) for row in table]
     return f'<div class="dense">{_html(rows)}</div>'

@@ -84,7 +84,7 @@ class Line(NamedTuple):
         method: label.
         setting: where it comes from, one of `KINDS`, and whether its step is at the
             edge of the candidates, beyond which it might be better.
-        learning_rate: in the sense of the optimizer's own function.
+        learning_rate: as the optimizer's own function takes it.
         options: its other settings.
         seeds: how many finished, of how many, and what became of the others.
         train_loss: mean minibatch loss of the last epoch.
@@ -172,7 +172,7 @@ def _schedule(result: Result) -> str:
 
 
 def _reference(result: Result, results: Sequence[Result]) -> Result | None:
-    """Of the same kind, or the paper's, because no author recommends one today."""
+    """Adam of the same kind, or the paper's: no author recommends one today."""
     named = {each.kind: each for each in results if each.label == REFERENCE}
     fallback = named.get(PUBLISHED) if result.kind == RECOMMENDED else None
     return named.get(result.kind, fallback)
