@@ -59,8 +59,8 @@ def test_muon_in_optax_tends_to_ours_as_momentum_to_the_power_of_t(
     ours = _directions(
         arsg_optax.remote_observation(params.b1, params.observation), gradients
     )
-    # Coefficients with which Newton and Schulz change nothing: normalized directions, up
-    # to Optax 0.2.6 times a factor of the shape.
+    # Coefficients with which Newton and Schulz change nothing: normalized directions,
+    # before Optax 0.2.7 times a factor of the shape.
     identity = optax.contrib.scale_by_muon((1.0, 0.0, 0.0), beta=momentum)
     theirs = _directions(identity, gradients)
     ours, theirs = (
