@@ -119,6 +119,12 @@ _FALLING = _linear(0.01, 0.0)
 _RISING = _linear(0.5, 8.0)
 _SLOWER = _linear(0.9, 0.999)
 _RATE, _ALPHA, _B3 = map(float_schedule, (_FALLING, _RISING, _SLOWER))
+_OPTAX = tuple(map(int, optax.__version__.split(".")[:3]))
+
+
+def _scheduled_simplified_ademamix() -> optax.GradientTransformation:
+    return optax.contrib.simplified_ademamix(_RATE, 0.99, 0.95, _ALPHA, eps=1e-3)
+
 
 CASES = {
     "heavy ball": Case(
@@ -187,9 +193,8 @@ CASES = {
         lambda: _adam_rms(hp.from_simplified_ademamix(_RATE, 0.99, _ALPHA), 0.95),
         source.simplified_ademamix,
         (_FALLING, 0.99, 0.95, _RISING, 1e-3),
-        theirs=lambda: optax.contrib.simplified_ademamix(
-            _RATE, 0.99, 0.95, _ALPHA, eps=1e-3
-        ),
+        # Before, Optax took numbers only for alpha.
+        theirs=_scheduled_simplified_ademamix if _OPTAX >= (0, 2, 8) else None,
     ),
     "ademamix without fast": Case(
         lambda: _adam_rms(hp.from_ademamix_without_fast(0.01, 0.99, 8.0), 0.999),

@@ -59,11 +59,15 @@ def test_muon_in_optax_tends_to_ours_as_momentum_to_the_power_of_t(
     ours = _directions(
         arsg_optax.remote_observation(params.b1, params.observation), gradients
     )
-    # Coefficients with which Newton and Schulz change nothing: normalized directions.
+    # Coefficients with which Newton and Schulz change nothing: normalized directions,
+    # before Optax 0.2.7 times a factor of the shape.
     identity = optax.contrib.scale_by_muon((1.0, 0.0, 0.0), beta=momentum)
     theirs = _directions(identity, gradients)
-    norms = jnp.linalg.norm(ours, axis=(1, 2), keepdims=True)
-    apart = jnp.linalg.norm(ours / norms - theirs, axis=(1, 2))
+    ours, theirs = (
+        each / jnp.linalg.norm(each, axis=(1, 2), keepdims=True)
+        for each in (ours, theirs)
+    )
+    apart = jnp.linalg.norm(ours - theirs, axis=(1, 2))
     steps = np.arange(1, 401)
     # What the docstring says of the weight of g: its excess falls like momentum^t.
     excess = (1 - momentum ** (steps + 1)) / (1 - momentum**steps) - 1
