@@ -26,8 +26,10 @@ from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
 from scripts.reproduction.experiments.entrants import Experiment, Size
 from scripts.reproduction.progress import ExperimentProgress
 from scripts.reproduction.report.overview import Overview, largest, look, verdicts
+from scripts.reproduction.runs.cluster import EXECUTORS, run_as_jobs
 from scripts.reproduction.runs.plan import (
     first_trials,
+    known_trials,
     later_trials,
     make_plan,
 )
@@ -43,8 +45,8 @@ class Reproduce:
     """Run an experiment of the papers and write its tables, figures and verdicts.
 
     Each finished run is one small file among --runs; finished runs are skipped, also
-    after Ctrl-C or a kill. The same command in several processes shares the
-    work among them.
+    after Ctrl-C or a kill. The same command in several processes of one machine shares
+    the work among them. A run that fails is noted and stops no other.
     """
 
     name: Annotated[
@@ -66,6 +68,29 @@ class Reproduce:
     report: Annotated[
         bool, option("Run nothing: tables and figures of what is recorded.", "")
     ] = False
+    list: Annotated[
+        bool, option("Only list the runs without a record that are known so far.", "")
+    ] = False
+    trial: Annotated[
+        str | None,
+        option("Run only the one with this key, as --list prints it.", "KEY"),
+    ] = None
+    executor: Annotated[
+        str,
+        option(
+            "here: in this process. local, slurm: in --jobs jobs, on this machine or "
+            "by Slurm, through submitit.",
+            "NAME",
+        ),
+    ] = "here"
+    jobs: Annotated[int, option("Of an executor, at once.", "N")] = 2
+    job: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]],
+        option(
+            "A parameter of submitit's, as slurm_partition=gpu; again for more.",
+            "NAME=VALUE",
+        ),
+    ] = ()
     runs: Annotated[Path, option("Directory of the records.", "DIR")] = RUNS
     data_dir: DataDir = None
     out: Annotated[
@@ -81,8 +106,8 @@ def reproduce(arguments: Sequence[str]) -> int:
         arguments: its name and the options.
 
     Returns:
-        The exit code: 0; 1 if nothing is recorded; 2 for options that cannot be read;
-        130 after Ctrl-C.
+        The exit code: 0; 1 if nothing is recorded or a run failed; 2 for options that
+        cannot be read; 130 after Ctrl-C.
 
     Raises:
         UsageError: for a request that cannot be run, or a damaged record.
@@ -91,15 +116,28 @@ def reproduce(arguments: Sequence[str]) -> int:
     options = read_options(Reproduce, PROGRAM, arguments)
     if isinstance(options, int):
         return options
+    if options.executor not in EXECUTORS:
+        raise UsageError(
+            f"--executor must be one of {', '.join(EXECUTORS)}, got "
+            f"{options.executor!r}"
+        )
+    if options.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, got {options.jobs}")
     experiment = find_experiment(options.name)
     size, store = experiment.size(options.size), Store(options.runs)
     console = make_console()
     _print_plan(console, experiment, options.size, size, store)
     if options.plan:
         return 0
-    if not options.report:
-        _run(console, experiment, size, store, options)
-    return _write(console, look(experiment, options.size, store), options.out)
+    if options.list:
+        return _list(console, known_trials(experiment, size, store), store)
+    if options.trial is not None:
+        chosen = _chosen(known_trials(experiment, size, store), options.trial)
+        failed = _run_stage(console, [chosen], store, options)
+        return _tell_failures(failed, store)
+    failed = [] if options.report else _run(console, experiment, size, store, options)
+    code = _write(console, look(experiment, options.size, store), options.out)
+    return _tell_failures(failed, store) or code
 
 
 def _print_plan(
@@ -124,14 +162,58 @@ def _run(
     size: Size,
     store: Store,
     options: Reproduce,
-) -> None:
+) -> list[RunConfig]:
     """Both stages: what is known before, and then what that chooses."""
-    load = _loader(options.data_dir)
+    failed: list[RunConfig] = []
     for find in (first_trials, partial(later_trials, store=store)):
-        trials = find(experiment, size)
-        epochs = sum(trial.epochs or 0 for trial in trials)
-        with ExperimentProgress(console, epochs) as progress:
-            run_all(trials, store, load, progress)
+        failed += _run_stage(console, find(experiment, size), store, options)
+    return failed
+
+
+def _run_stage(
+    console: Console, trials: Sequence[RunConfig], store: Store, options: Reproduce
+) -> list[RunConfig]:
+    """The trials that failed."""
+    loader = partial(_loader, options.data_dir)
+    if options.executor != "here":
+        return run_as_jobs(
+            trials, options.runs, loader, options.executor, options.jobs, options.job
+        )
+    epochs = sum(trial.epochs or 0 for trial in trials)
+    with ExperimentProgress(console, epochs) as progress:
+        return run_all(trials, store, loader(), progress)
+
+
+def _list(console: Console, trials: Sequence[RunConfig], store: Store) -> int:
+    for trial in trials:
+        if store.find(trial) is None:
+            console.print(
+                f"{trial.key()}  {trial.task} {trial.optimizer} "
+                f"{trial.learning_rate:g} seed {trial.seed} {trial.epochs} epochs",
+                highlight=False,
+                soft_wrap=True,
+            )
+    return 0
+
+
+def _chosen(trials: Sequence[RunConfig], key: str) -> RunConfig:
+    by_key = {trial.key(): trial for trial in trials}
+    if key not in by_key:
+        raise UsageError(
+            f"--trial must be one of the keys that --list prints, got {key!r}"
+        )
+    return by_key[key]
+
+
+def _tell_failures(failed: Sequence[RunConfig], store: Store) -> int:
+    """The exit code."""
+    for trial in failed:
+        print(
+            f"reproduction: {trial.key()} failed; why stands in "
+            f"{store.directory / '.failed' / trial.key()}.txt",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
 
 
 def _loader(data_dir: Path | None) -> Callable[[RunConfig], Any]:

@@ -13,6 +13,13 @@ class ExperimentProgress(RunProgress, Observer):
         self._ended += config.epochs or 0
         self._progress.update(self._bar, completed=self._ended)
 
+    def failed(self, config: RunConfig, error: Exception) -> None:
+        """Prints that a run failed."""
+        self.note(
+            f"{config.task}, {config.optimizer}: {config.key()} failed: "
+            f"{f'{error}'.partition(chr(10))[0][:200]}"
+        )
+
     def taken(self, config: RunConfig) -> None:
         """Prints that another process has claimed a run."""
         self.note(

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from arsg_optax.demos.errors import UsageError
+from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.tasks.records import RunRecord, read, write
 
@@ -78,6 +79,12 @@ class Store:
         path = self.partial(config)
         number = len(list(path.parent.glob(f"{path.name}.damaged-*")))
         path.rename(path.with_name(f"{path.name}.damaged-{number}"))
+
+    def note_failure(self, config: RunConfig, text: str) -> Path:
+        """Writes down why a run failed, in place of what was noted before."""
+        directory = self.directory / ".failed"
+        directory.mkdir(parents=True, exist_ok=True)
+        return write_atomically(directory / f"{config.key()}.txt", text.encode())
 
     def _path(self, config: RunConfig) -> Path:
         return self.directory / f"{config.key()}.json"

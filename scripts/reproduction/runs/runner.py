@@ -1,10 +1,11 @@
 """Runs trials that were not run yet, one after the other, and keeps their records."""
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from arsg_optax.demos.errors import DamagedError
+from arsg_optax.demos.errors import CheckpointError, DamagedError
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.tasks.material import load
@@ -24,6 +25,9 @@ class Observer(Callbacks):
     def taken(self, trial: RunConfig) -> None:
         """A trial that another process is running."""
 
+    def failed(self, trial: RunConfig, error: Exception) -> None:
+        """A trial that ended with an error."""
+
 
 def run_all(
     trials: Sequence[RunConfig],
@@ -31,12 +35,13 @@ def run_all(
     load_data: Callable[[RunConfig], Any],
     observer: Observer,
     wait: float = 2.0,
-) -> None:
-    """Runs what has no record yet, and returns once every trial has one.
+) -> list[RunConfig]:
+    """Runs what has no record yet, and returns once every trial has one or failed.
 
-    What another process has claimed is left to it, and run here only if that process
-    ends without a record. An interrupted trial leaves none and is run again; the
-    others stay.
+    A trial that fails is noted beside the records, stops no other, and is run again
+    next time. What another process has claimed is left to it, and run here only if
+    that process ends without a record. An interrupted trial leaves none and is run
+    again; the others stay.
 
     Args:
         trials: in the order in which they are run.
@@ -45,13 +50,16 @@ def run_all(
         observer: told of the progress.
         wait: seconds between looks at what others are running.
 
+    Returns:
+        The trials that failed here.
+
     Raises:
         KeyboardInterrupt: after Ctrl-C; what the trial under way has done is kept.
         CheckpointError: if it cannot be kept; what was kept before stays.
     """
     # Python may swallow an interruption between runs; this notes it.
     with StopRequest() as stop:
-        _run_all(trials, store, load_data, observer, wait, stop)
+        return _run_all(trials, store, load_data, observer, wait, stop)
 
 
 def _run_all(
@@ -61,8 +69,9 @@ def _run_all(
     observer: Observer,
     wait: float,
     stop: StopRequest,
-) -> None:
+) -> list[RunConfig]:
     known, told = set[str](), set[str]()
+    failed: list[RunConfig] = []
     wanted = {trial.key() for trial in trials}
     while known < wanted:
         ran = False
@@ -79,7 +88,9 @@ def _run_all(
                 continue
             with store.claim(trial) as ours:
                 if ours:
-                    _run(trial, store, load_data, observer)
+                    data = load_data(trial)
+                    if not _goes_through(trial, data, store, observer):
+                        failed.append(trial)
                     known.add(key)
                     ran = True
                 elif key not in told:
@@ -87,15 +98,26 @@ def _run_all(
                     observer.taken(trial)
         if not ran and known < wanted:
             time.sleep(wait)
+    return failed
 
 
-def _run(
-    trial: RunConfig,
-    store: Store,
-    load_data: Callable[[RunConfig], Any],
-    observer: Observer,
-) -> None:
-    data, keeper = load_data(trial), _Keeper(store)
+def _goes_through(
+    trial: RunConfig, data: Any, store: Store, observer: Observer
+) -> bool:
+    """Whether a trial ends with a record, and not with an error of its own."""
+    try:
+        _run(trial, data, store, observer)
+    except CheckpointError:  # Of the disk, which all need.
+        raise
+    except Exception as error:
+        store.note_failure(trial, traceback.format_exc())
+        observer.failed(trial, error)
+        return False
+    return True
+
+
+def _run(trial: RunConfig, data: Any, store: Store, observer: Observer) -> None:
+    keeper = _Keeper(store)
     try:
         record = train(trial, data, store, keeper, observer)
     except DamagedError as error:

@@ -64,7 +64,7 @@ def test_it_runs_and_runs_nothing_again(tiny, capsys):
     assert len(Store(tiny / "results/runs").records()) == count
 
     assert main(["report", "--out", "page.html"]) == 0
-    assert "reproductions" in (tiny / "page.html").read_text().lower()
+    assert "experiments, rerun" in (tiny / "page.html").read_text()
 
 
 def test_the_plan_runs_nothing(tiny, capsys):
