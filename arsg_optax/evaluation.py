@@ -7,6 +7,7 @@ import jax
 import optax
 
 from arsg_optax._iterate import iterate_of, observes
+from arsg_optax._placement import laid_out_as, on_device
 from arsg_optax._states import Found, divides, find_states, outermost
 from arsg_optax.transforms.observation import RemoteObservationState
 
@@ -39,8 +40,10 @@ def eval_params(
     ``partition``, ``MultiSteps``, ``apply_if_finite``, ``conditionally_transform``,
     ``lookahead`` and ``inject_hyperparams``, also under ``jit``. Leaves without an
     observation point come back as they are, so for other optimizers this is the
-    identity. With batch norm, recompute the running statistics at :math:`x` before
-    evaluating.
+    identity. The state may lie in a host's memory (``pinned_host``) or be split
+    otherwise than the parameters; the iterate is laid out as ``params``, under ``jit``
+    as the compiler chooses. With batch norm, recompute the running statistics at
+    :math:`x` before evaluating.
 
     Args:
       opt_state: the optimizer's state after some update, or a fresh one.
@@ -68,7 +71,7 @@ def eval_params(
     """
     _check_params(params)
     _check_state(opt_state)
-    point, moved = iterate_of(opt_state, params)
+    point, moved = iterate_of(on_device(opt_state), params)
     if strict and not moved:
         names = sorted({type(each.state).__name__ for each in find_states(opt_state)})
         raise ValueError(
@@ -76,7 +79,7 @@ def eval_params(
             f"nothing, with the states {names}; pass the state of an optimizer "
             "with remote observation, or strict=False for params as they are."
         )
-    return point
+    return laid_out_as(point, params) if moved else point
 
 
 def _check_params(params: Any) -> None:
