@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,13 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 3):
         self._directory = directory.absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        # Orbax logs with a traceback each error that it raises, too.
+        logging.getLogger("absl").addFilter(_has_no_traceback)
+        # What a checkpoint says of itself is read when it is restored, where a damaged
+        # one costs no other.
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, lightweight_initialize=True
+        )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
         self._snapshot: Callable[[TrainState], Any] = jax.jit(_snapshot)
 
@@ -163,6 +170,7 @@ class Checkpoints:
         """
         with contextlib.suppress(Exception):
             self._manager.close()
+        logging.getLogger("absl").removeFilter(_has_no_traceback)
 
     def _set_aside(self, damaged: list[int]) -> None:
         aside = self._directory.with_name("damaged")
@@ -229,6 +237,10 @@ class Checkpoints:
             "Make room on the disk, then go on with arsg train --resume "
             f"{self._directory.parent}"
         )
+
+
+def _has_no_traceback(record: logging.LogRecord) -> bool:
+    return record.exc_info is None
 
 
 def _whole_checksum(position: dict[str, Any], total: int, arrays: int) -> str:
