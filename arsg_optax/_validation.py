@@ -128,6 +128,16 @@ def check_flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}; pass a bool.")
 
 
+def check_transforms(name: str, *values: Any) -> None:
+    """Refuses what is no transformation, such as the function that makes one."""
+    for value in values:
+        if not (hasattr(value, "init") and hasattr(value, "update")):
+            raise ValueError(
+                f"{name} must be made of gradient transformations, got {value!r}; call "
+                "what makes one, as in scale_by_adam_rms()."
+            )
+
+
 def check_number(
     name: str, value: Any, low: Any, ends: str, high: Any, remedy: str
 ) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax._states import find_states
+from arsg_optax._validation import check_transforms
 
 Wrappable = optax.GradientTransformation | optax.MultiSteps
 
@@ -16,9 +17,10 @@ def as_extra_args(inner: Wrappable) -> optax.GradientTransformationExtraArgs:
     """The inner optimizer, with an update that takes any extra arguments."""
     if isinstance(inner, optax.GradientTransformationExtraArgs):
         return inner
+    takes = takes_extra_args(inner)
     init: Any = inner.init
     update: Any = inner.update
-    if takes_extra_args(inner):
+    if takes:
         # MultiSteps is no GradientTransformationExtraArgs but takes extra arguments;
         # Optax's own helper would drop them.
         return optax.GradientTransformationExtraArgs(init, update)
@@ -29,6 +31,7 @@ def takes_extra_args(inner: Wrappable) -> bool:
     """Whether the extra arguments of an update reach the inner optimizer at all."""
     if isinstance(inner, optax.GradientTransformationExtraArgs):
         return True
+    check_transforms("inner", inner)
     parameters = inspect.signature(inner.update).parameters.values()
     return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
 

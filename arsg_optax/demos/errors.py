@@ -34,5 +34,7 @@ def find_named(known: Mapping[str, _Known], what: str, name: str) -> _Known:
         UsageError: if there is none; it lists those that there are.
     """
     if name not in known:
-        raise UsageError(f"unknown {what} {name!r}; known {what}s: {', '.join(known)}")
+        raise UsageError(
+            f"unknown {what} {name!r:.80}; known {what}s: {', '.join(known)}"
+        )
     return known[name]

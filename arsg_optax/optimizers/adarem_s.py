@@ -86,6 +86,11 @@ def adarem_s(
       Adaptive Gradient Method with Resilience and Momentum, section 3.4 and
       Algorithm 2.
     """
+    if sphere_mask is None:
+        raise ValueError(
+            "sphere_mask must name the leaves on a sphere, got None; True takes all, "
+            "but only weights that a normalization follows qualify."
+        )
     first = ()
     if radius is not None:
         first = (gradient_on_sphere(sphere_mask, radius, sphere_scope, axis_name),)

@@ -12,7 +12,7 @@ from arsg_optax._precision import cast_updates, compute_dtype, product
 from arsg_optax._reductions import Axes, AxisName, Whole, as_axes
 from arsg_optax._states import find_states
 from arsg_optax._trees import check_real, check_updates
-from arsg_optax._validation import check
+from arsg_optax._validation import check, check_transforms
 from arsg_optax._wrapping import where
 from arsg_optax.transforms._links import known_denominator
 
@@ -78,6 +78,7 @@ def switch_to_sgd(
     """
     check("switch_at", switch_at)
     axes = as_axes(axis_name)
+    check_transforms("preconditioner", preconditioner)
     preconditioner = optax.with_extra_args_support(preconditioner)
 
     def init_fn(params):

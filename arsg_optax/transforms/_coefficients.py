@@ -52,6 +52,7 @@ class Schedules(NamedTuple):
         check("distance", self.distance)
         value = self.observation
         if value is not None and not callable(value):
+            check("observation", value)
             value = concrete(value)
             # The default may come as a float32, and None of what cannot be read.
             unread = value is None or np.isclose(value, DEFAULT_OBSERVATION, rtol=1e-7)

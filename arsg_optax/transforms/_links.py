@@ -120,16 +120,6 @@ def divided(updates: optax.Updates, states: Any) -> optax.Updates:
     return updates
 
 
-def check_transforms(links: tuple[Any, ...]) -> None:
-    """Refuses what is no transformation, such as the function that makes one."""
-    for link in links:
-        if not (hasattr(link, "init") and hasattr(link, "update")):
-            raise ValueError(
-                f"links must be gradient transformations, got {link!r}; call what "
-                "makes the link, as in scale_by_adam_rms()."
-            )
-
-
 def known_denominator(state: optax.OptState) -> optax.Updates:
     """The product of all denominators in a link's state, shaped as the parameters."""
     check_links((state,))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import optax
 
 from arsg_optax._trees import check_updates
+from arsg_optax._validation import check_transforms
 
 
 def chain_on_gradient(
@@ -25,13 +26,14 @@ def chain_on_gradient(
         their states.
 
     Raises:
-      ValueError: if no transform is given.
+      ValueError: if no transform is given, or something else.
     """
     if not transforms:
         raise ValueError(
             "transforms must hold at least one transform, got none; optax.identity() "
             "is the transform that changes nothing."
         )
+    check_transforms("transforms", *transforms)
     links = optax.chain(*transforms)
 
     def update_fn(updates, state, params=None, **extra_args):
@@ -64,7 +66,11 @@ def declare_elementwise(
 
     Args:
       link: any transform, such as ``optax.add_noise(0.1, 0.55, 0)``.
+
+    Raises:
+      ValueError: if it is none.
     """
+    check_transforms("link", link)
     link = optax.with_extra_args_support(link)
 
     def init_fn(params):

@@ -13,7 +13,7 @@ from arsg_optax._precision import cast_updates, check_storage_dtype, compute_dty
 from arsg_optax._rounding import FIRST_MOMENT
 from arsg_optax._states import without_variables
 from arsg_optax._trees import check_real, check_updates, per_leaf
-from arsg_optax._validation import check, check_flag
+from arsg_optax._validation import check, check_flag, check_transforms
 from arsg_optax.transforms import _links
 from arsg_optax.transforms._coefficients import DEFAULT_OBSERVATION, Schedules
 from arsg_optax.transforms._decay import Mask, decay, switched_off
@@ -187,7 +187,7 @@ def remote_chain(
             "the momentum's part of the mixture and has no two-point form; leave one "
             "of them out."
         )
-    _links.check_transforms(links)
+    check_transforms("links", *links)
     mu_dtype = check_storage_dtype("mu_dtype", mu_dtype)
     chained = tuple(optax.with_extra_args_support(link) for link in links)
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,9 @@ class Log(_Numbers):
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl` that are whole, empty if there is none."""
     lines = []
-    whole = path.read_text(errors="replace") if path.exists() else ""
-    for text in whole.splitlines():
+    # A damaged byte costs its line, no other.
+    content = path.read_text(errors="replace") if path.exists() else ""
+    for text in content.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
             line = json.loads(text)
             if isinstance(line, dict) and isinstance(line.get("total_step"), int):
@@ -110,6 +112,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 class TensorBoard(_Numbers):
     """Writes TensorBoard's event files.
 
+    Not with a `SummaryWriter`, whose thread ends at a full disk or where the clock goes
+    back: then its queue fills, and the run waits for ever.
+
     Args:
         directory: where to.
     """
@@ -118,22 +123,34 @@ class TensorBoard(_Numbers):
         self._directory = directory
 
     def started(self, record: RunRecord) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.summary import scalar
 
-        done = record.trainer.total_steps if record.trainer else 0
-        # What an interrupted run wrote beyond its checkpoint is taken back.
-        purge = done + 1 if done else None
-        self._events = SummaryWriter(str(self._directory), purge_step=purge)
+        self._kinds: Any = event_pb2
+        self._scalar = scalar
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._events: Any = EventsWriter(str(self._directory / "events"))
+        if done := record.trainer.total_steps if record.trainer else 0:
+            # What an interrupted run wrote beyond its checkpoint is taken back.
+            start = self._kinds.SessionLog(status=1)  # START
+            self._add(step=done + 1, session_log=start)
 
     def finished(self, record: RunRecord) -> None:
-        # A full disk loses these lines; the checkpoints report it.
         with contextlib.suppress(OSError):
             self._events.close()
 
     def _write(self, group: str, numbers: dict[str, float], step: int) -> None:
         for name, value in numbers.items():
             if math.isfinite(value):
-                self._events.add_scalar(f"{group}/{name}", value, step)
+                self._add(step=step, summary=self._scalar(f"{group}/{name}", value))
+
+    def _add(self, **content: Any) -> None:
+        # A full disk loses these numbers; the log and the checkpoints report it.
+        with contextlib.suppress(OSError):
+            event = self._kinds.Event(wall_time=time.time(), **content)
+            self._events.write_event(event)
+            self._events.flush()
 
 
 class WeightsAndBiases(_Numbers):

@@ -15,6 +15,7 @@ import tyro
 from arsg_optax.demos.errors import UsageError, find_named
 from arsg_optax.demos.tasks import Settings, Task, find_task
 from arsg_optax.demos.tasks.settings import (
+    MOST_STEPS,
     Constant,
     Cosine,
     Linear,
@@ -40,6 +41,7 @@ SCHEDULES = ("task", *_SCHEDULES)
 
 # Of a configuration's file.
 FORMAT = 1
+_LARGEST = 10**38  # Of a whole number, which may become a float32.
 # Changed when the same configuration would give other numbers than before.
 _PROTOCOL = 1
 # What the first records were named after; all else is left out of a key while it has
@@ -60,7 +62,7 @@ _IN_EVERY_KEY = (
 # What changes no number.
 _IN_NO_KEY = ("preset", "checkpoint_every", "save_seconds", "keep", "workers")
 # With what a run may go on otherwise than it began, but for its rounding.
-_MAY_CHANGE = ("epochs", "mesh", "split_state")
+_MAY_CHANGE = ("mesh", "split_state")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +149,8 @@ class TaskConfig:
         value = getattr(self, name)
         if value is not None and value < least:
             raise UsageError(f"{name} must be at least {least}, got {value}")
+        if value is not None and value > MOST_STEPS:
+            raise UsageError(f"{name} must be at most {MOST_STEPS}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +265,7 @@ class RunConfig(TaskConfig):
                 f"{task.name} has no step size for {self.optimizer!r}: give "
                 f"learning_rate, or one of the optimizers {', '.join(preset)}"
             )
-        if not 0 < rate < float("inf"):
+        if not 0 < rate < float("inf") or rate > _LARGEST:
             raise UsageError(
                 f"learning_rate of {self.optimizer!r} must be positive and finite, "
                 f"got {rate}"
@@ -306,14 +310,11 @@ class RunConfig(TaskConfig):
         """Raises `UsageError` if it cannot go on with what another configuration began.
 
         Args:
-            before: the other one. Both are resolved; of epochs there may be more now.
+            before: the other one. Both are resolved.
         """
         now, then = encode(self), encode(before)
         free = (*_IN_NO_KEY, *_MAY_CHANGE)
-        names = [n for n in then if n not in free]
-        differing = [n for n in names if now[n] != then[n]]
-        if (self.epochs or 0) < (before.epochs or 0):
-            differing.append("epochs")
+        differing = [n for n in then if n not in free and now[n] != then[n]]
         if self.kept_preset() != before.kept_preset():
             differing.append("preset")
         if differing:
@@ -366,7 +367,7 @@ def decode(held: Any) -> RunConfig:
     """
     if not isinstance(held, dict):
         raise UsageError(f"a configuration must be a table of names, got {held!r:.80}")
-    hints = get_type_hints(RunConfig)
+    hints, held = get_type_hints(RunConfig), dict(held)
     for name, value in held.items():
         kind = find_named(hints, "field of a configuration", name)
         if name != "options" and not _is_a(value, kind):
@@ -375,6 +376,8 @@ def decode(held: Any) -> RunConfig:
         # A terminal takes some characters for commands.
         if not all(f"{word}".isprintable() for word in words):
             raise UsageError(f"{name} must be printable, got {value!r:.80}")
+        if float in get_args(kind) and isinstance(value, int) and value > MOST_STEPS:
+            held[name] = float(value)  # JAX takes no such int.
     try:
         options = {k: decode_option(v) for k, v in held.get("options", {}).items()}
         return RunConfig(**{**held, "options": options})
@@ -409,4 +412,6 @@ def _is_a(value: Any, kind: Any) -> bool:
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if isinstance(value, bool):
         return bool in kinds
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return False
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))

@@ -1,5 +1,6 @@
 """A task with its data, for one run or for several alike."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,16 @@ class Material(NamedTuple):
     def facts(self) -> dict[str, str]:
         """What the numbers depend on that the configuration does not say."""
         return self.data.facts() if isinstance(self.data, ByteSet) else {}
+
+    def check_goes_on(self, before: Mapping[str, Any]) -> None:
+        """Raises `UsageError` if the data are not those of the facts before."""
+        for name, value in self.facts().items():
+            if before.get(name, value) != value:
+                raise UsageError(
+                    f"the run was begun with other data: {name} was {before[name]!r} "
+                    f"and is {value!r} now; bring those back, or start a new run in "
+                    "another directory"
+                )
 
     def check(self, optimizer: Optimizer) -> None:
         """Raises `UsageError` if an optimizer is not meant for the network."""

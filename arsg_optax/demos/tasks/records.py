@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import write_atomically
-from arsg_optax.demos.tasks.configuration import RunConfig, decode, encode
+from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig, decode, encode
 from arsg_optax.demos.training.evaluation import PointScores
 
 # Of the file. The first format, 1, had neither this number nor a checksum.
@@ -140,6 +140,13 @@ def text(record: RunRecord) -> str:
     return start.removesuffix("\n}") + ',\n "epochs": [\n  ' + lines + "\n ]\n}\n"
 
 
+# A damaged file may hold anything, nested as deep as it likes.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError),
+    *(AttributeError, OverflowError, RecursionError),
+)
+
+
 def read(path: Path) -> RunRecord:
     """The record of a file, of this format or of the first.
 
@@ -148,8 +155,7 @@ def read(path: Path) -> RunRecord:
     """
     try:
         return _record(json.loads(path.read_text()))
-    # A damaged file may hold anything, nested as deep as it likes.
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise UsageError(
             f"{path} holds no record of a run ({error}); delete it to run that again"
         ) from error
@@ -168,21 +174,35 @@ def _record(held: dict[str, Any]) -> RunRecord:
         raise ValueError("its data were generated")
     config = decode(trial)
     config = replace(config, preset=config.kept_preset())
-    epochs, outcome = _epochs(held["epochs"]), Outcome(held["outcome"])
+    TaskConfig.check(config)
+    epochs, outcome = tuple(map(_epoch, held["epochs"])), Outcome(held["outcome"])
+    seconds, facts = held["seconds"], held["machine"]
+    if not (_is_number(seconds) and seconds >= 0 and isinstance(facts, dict)):
+        raise ValueError(f"seconds {seconds!r:.80} and machine {facts!r:.80}")
     wanted = config.epochs or 0
     if len(epochs) > wanted or not (epochs or outcome == Outcome.INTERRUPTED):
         raise ValueError(f"{len(epochs)} of {wanted} epochs")
     complete = len(epochs) == wanted or config.steps is not None
     if outcome == Outcome.FINISHED and not complete:
         raise ValueError(f"finished after {len(epochs)} of {wanted} epochs")
-    return RunRecord(config, outcome, epochs, held["seconds"], held["machine"])
+    return RunRecord(config, outcome, epochs, seconds, facts)
 
 
-def _epochs(rows: Iterable[Iterable[Any]]) -> tuple[Epoch, ...]:
-    return tuple(
-        Epoch._make(math.nan if value is None else value for value in row)
-        for row in rows
-    )
+def _epoch(row: Iterable[Any]) -> Epoch:
+    """The epoch of a row; `ValueError` for what no evaluation gives."""
+    values = list(row)
+    known = [value for value in values if value is not None]
+    epoch = Epoch._make(math.nan if value is None else value for value in values)
+    accuracies = epoch.test_accuracy_y, epoch.test_accuracy_x
+    possible = all(map(_is_number, known)) and isinstance(epoch.step, int)
+    if not possible or epoch.step < 1 or min(accuracies) < 0 or max(accuracies) > 1:
+        raise ValueError(f"an epoch of {values!r:.200}")
+    return epoch
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def _kept(value: float) -> float | int | None:

@@ -10,7 +10,7 @@ from arsg_optax.demos.files import check_no_links, held
 from arsg_optax.demos.tasks.callbacks import Callbacks
 from arsg_optax.demos.tasks.configuration import RunConfig, read_config
 from arsg_optax.demos.tasks.material import Material, load
-from arsg_optax.demos.tasks.records import Epoch, RunRecord
+from arsg_optax.demos.tasks.records import RECORD, Epoch, RunRecord, read
 from arsg_optax.demos.tasks.session import CONFIG, Session
 from arsg_optax.demos.training.optimizers import Optimizer, find_optimizer
 from arsg_optax.demos.training.processes import by_first
@@ -88,11 +88,13 @@ def resume(
                 f"extend must be at least 1, of a run without a limit of steps, got "
                 f"{extend} and {config.steps} steps"
             )
-        config = replace(config, epochs=config.chosen_task().epochs + extend)
+        config = replace(config, epochs=_begun_epochs(config, directory) + extend)
     session = _session(config, callbacks, directory, data_dir, material, None)
     with _held(directory):
-        session.restore()
-        if extend or mesh is not None:
+        session.restore(extend)
+        if extend:
+            session.lengthen()
+        elif mesh is not None:
             session.keep()
         return session.run()
 
@@ -154,6 +156,13 @@ def _kept_config(directory: Path, mesh: str | None) -> RunConfig:
     check_no_links(directory)
     config = read_config(directory / CONFIG)
     return config if mesh is None else replace(config, mesh=mesh)
+
+
+def _begun_epochs(config: RunConfig, directory: Path) -> int:
+    """Of the record, as a kill may have left those of an extension elsewhere."""
+    path = directory / RECORD
+    found = read(path).config if path.exists() else config
+    return found.chosen_task().epochs
 
 
 def go_on(

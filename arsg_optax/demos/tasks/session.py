@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,17 @@ class Session:
         plain = json.dumps({"format": FORMAT, **encode(self._config)}, indent=2) + "\n"
         write_atomically(directory / CONFIG, plain.encode())
 
-    def restore(self) -> bool:
-        """Takes up the newest checkpoint; False if there is none."""
+    def lengthen(self) -> None:
+        """Writes that the run has more epochs now."""
+        self.keep()
+        self._write_record()
+
+    def restore(self, extend: int = 0) -> bool:
+        """Takes up the newest checkpoint of a run that had `extend` epochs less.
+
+        Returns:
+            False if there is none.
+        """
         found = self._opened().restore(self._trainer.state)
         if found is None:
             self._tell("note", "no checkpoint yet: starting from the beginning")
@@ -95,7 +105,9 @@ class Session:
             self._tell("note", f"{message}; falling back to the one before")
         trainer, record = self._trainer, self._record
         before = self._record_before(found.epochs)
-        record.config.check_goes_on(before.config)
+        epochs = before.config.chosen_task().epochs + extend
+        record.config.check_goes_on(replace(before.config, epochs=epochs))
+        self._material.check_goes_on(before.machine)
         trainer.state, trainer.epoch, trainer.step = found[:3]
         record.seconds = found.seconds
         record.epochs = before.epochs[: found.epochs]
@@ -230,7 +242,9 @@ class Session:
         losses = trainer.run_chunk(end)
         took = time.perf_counter() - began
         self._record.seconds += took
-        loss, rate = float(np.mean(losses, dtype=np.float64)), len(losses) / took
+        # A coarse clock may not have moved.
+        rate = len(losses) / max(took, 1e-9)
+        loss = float(np.mean(losses, dtype=np.float64))
         self._tell("steps_done", trainer, loss, rate)
         return bool(np.isfinite(losses).all())
 

@@ -9,6 +9,9 @@ import optax
 
 from arsg_optax.schedules import falling_observation, log_time_momentum
 
+# Steps are counted in int32.
+MOST_STEPS = 2**31 - 1
+
 
 class Clock(NamedTuple):
     """How the epochs of a protocol become steps of a run.
@@ -48,7 +51,7 @@ class Ramp:
 
     def at(self, clock: Clock) -> optax.Schedule:
         """The ramp as an Optax schedule of the step count."""
-        steps = self.epochs * clock.steps_per_epoch
+        steps = min(self.epochs * clock.steps_per_epoch, MOST_STEPS)
         return optax.linear_schedule(self.start, self.end, steps)
 
     def __str__(self) -> str:
@@ -128,8 +131,13 @@ def decode_option(held: Any) -> Option:
     """The option that :func:`encode_option` wrote; `ValueError` for anything else."""
     if isinstance(held, dict):
         ((kind, values),) = held.items()
-        return _MOVING[kind](**values)
-    if not isinstance(held, int | float):
+        numbers = {name: _number(value) for name, value in values.items()}
+        return _MOVING[kind](**numbers)
+    return _number(held)
+
+
+def _number(held: Any) -> float:
+    if not isinstance(held, int | float) or abs(held) > 1e38:
         raise ValueError(held)
     return held
 

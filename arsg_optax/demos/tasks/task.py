@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import optax
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.tasks.settings import Clock, Constant, Schedule, Settings
+from arsg_optax.demos.tasks.settings import (
+    MOST_STEPS,
+    Clock,
+    Constant,
+    Schedule,
+    Settings,
+)
 from arsg_optax.demos.training.layout import Layout
 from arsg_optax.demos.training.optimizers import Optimizer
 from arsg_optax.demos.training.problems import Problem
@@ -219,6 +225,10 @@ class Task:
             settings: what it is given.
             steps_per_epoch: of this run.
             learning_rate: () float, also traced, instead of the settings'.
+
+        Raises:
+            UsageError: for a hyper-parameter that the optimizer refuses, or for more
+                steps than can be counted.
         """
         # The optimizer counts updates.
         clock = self.clock(max(1, steps_per_epoch // self.accumulate))
@@ -231,7 +241,15 @@ class Task:
         keywords = settings.keywords(clock)
         if self.decayed and "weight_decay" in keywords and optimizer.takes("mask"):
             keywords["mask"] = self.decayed
-        found = optimizer.behind(before, self.schedule.of(rate, clock), **keywords)
+        if clock.epochs * clock.steps_per_epoch > MOST_STEPS:
+            raise UsageError(
+                f"epochs must make at most {MOST_STEPS} steps, got {clock.epochs}"
+            )
+        schedule = self.schedule.of(rate, clock)
+        try:
+            found = optimizer.behind(before, schedule, **keywords)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{optimizer.name}: {error}") from error
         if self.accumulate == 1:
             return found
         steps = optax.MultiSteps(found, self.accumulate)

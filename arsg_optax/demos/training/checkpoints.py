@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,13 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 3):
         self._directory = directory.absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        # Orbax logs with a traceback each error that it raises, too.
+        logging.getLogger("absl").addFilter(_has_no_traceback)
+        # What a checkpoint says of itself is read when it is restored, where a damaged
+        # one costs no other.
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, lightweight_initialize=True
+        )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
         self._snapshot: Callable[[TrainState], Any] = jax.jit(_snapshot)
 
@@ -171,6 +178,7 @@ class Checkpoints:
         """
         with contextlib.suppress(Exception):
             self._manager.close()
+        logging.getLogger("absl").removeFilter(_has_no_traceback)
 
     def _set_aside(self, damaged: list[int]) -> None:
         aside = self._directory.with_name("damaged")
@@ -267,6 +275,10 @@ def _described(error: Exception) -> str:
     if isinstance(error, _OtherFormat):
         return str(error)
     return "is damaged: " + f"{error}".partition("\n")[0][:120]
+
+
+def _has_no_traceback(record: logging.LogRecord) -> bool:
+    return record.exc_info is None
 
 
 def _whole_checksum(position: dict[str, Any], total: int, arrays: int) -> str:
