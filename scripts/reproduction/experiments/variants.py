@@ -13,7 +13,7 @@ from scripts.reproduction.experiments.today import (
 )
 
 # What AdamW and ORSG chose on each text in stage 1.
-_ADAMW = {"python": 0.005, "wikitext2": 0.005}
+_ADAMW = {"python": 0.005, "wikitext2": 0.0025}
 _ORSG = 0.02
 
 
