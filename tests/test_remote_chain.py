@@ -58,7 +58,9 @@ def test_links_that_declare_nothing(name):
 
 @pytest.mark.parametrize("link", [arsg_optax.scale_by_adam_rms, 0.1])
 def test_what_is_no_transformation(link):
-    with pytest.raises(ValueError, match="links must be gradient transformations"):
+    with pytest.raises(
+        ValueError, match="links must be made of gradient transformations"
+    ):
         arsg_optax.remote_chain(link, learning_rate=0.1)
 
 

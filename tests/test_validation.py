@@ -91,6 +91,36 @@ def test_what_is_no_number(make, argument, value):
         _call(make, **{argument: value})
 
 
+@pytest.mark.parametrize("value", [None, 3, "adam", optax.sgd])
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (arsg_optax.average_remotely, "inner"),
+        (arsg_optax.average_value, "inner"),
+        (arsg_optax.observation_boost, "inner"),
+        (lambda value: arsg_optax.observe_remotely(value, 1.0), "inner"),
+        (lambda value: arsg_optax.project(value, arsg_optax.Box(0.0, 1.0)), "inner"),
+        (lambda value: arsg_optax.switch_to_sgd(value, switch_at=1), "preconditioner"),
+        (arsg_optax.declare_elementwise, "link"),
+        (arsg_optax.chain_on_gradient, "transforms"),
+    ],
+)
+def test_what_is_no_transformation(make, argument, value):
+    message = f"^{argument} must be made of gradient transformations, got .*; call"
+    with pytest.raises(ValueError, match=message):
+        make(value)
+
+
+def test_an_observation_beside_a_distance_is_a_number():
+    with pytest.raises(ValueError, match="observation must be a number"):
+        rsg(0.1, observation={}, distance=1.0)
+
+
+def test_a_missing_mask_is_called_as_the_caller_calls_it():
+    with pytest.raises(ValueError, match=r"^sphere_mask must name the leaves"):
+        arsg_optax.adarem_s(0.1, sphere_mask=None)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize(
     ("make", "argument"),

@@ -132,12 +132,13 @@ def run(names: Sequence[str], seed: int, options: Options) -> dict[str, Tally]:
     """Runs attacks, each for its share of the time that is left."""
     end, tallies = time.monotonic() + 60 * options.minutes, dict[str, Tally]()
     with _scratch() as folder, contextlib.suppress(KeyboardInterrupt):
+        lab = Lab(folder, options.soak_steps)
         for place, name in enumerate(names):
             left = sum(ATTACKS[each].share for each in names[place:])
             now = time.monotonic()
             until = now + max(0.0, end - now) * ATTACKS[name].share / left
-            lab = Lab(Path(tempfile.mkdtemp(dir=folder)), options.soak_steps)
-            tally = tallies[name] = Tally(facts=lab.facts)
+            tally = tallies[name] = Tally()
+            lab.facts = tally.facts
             numbers = range(10**9)
             if options.trial is not None:
                 numbers = (options.trial,)

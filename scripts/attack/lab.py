@@ -31,14 +31,14 @@ class Failed(Exception):
 
 
 class Lab:
-    """What the trials of one attack share.
+    """What the trials of all attacks share.
 
     Args:
-        folder: of its own; every trial gets one inside.
+        folder: every trial gets one inside.
         soak_steps: of each soak, None for as many as the time allows.
 
     Attributes:
-        facts: by name, what an attack measured, for the table.
+        facts: by name, what the attack under way measured, for the table.
     """
 
     def __init__(self, folder: Path, soak_steps: int | None = None):

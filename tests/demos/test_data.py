@@ -1,6 +1,8 @@
 """The data sets, their splits, and what is said when they are missing."""
 
+import io
 import os
+import pickle
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -128,6 +130,32 @@ def test_any_damage_of_the_cache_is_noticed(decoded: list[Path], own_cache: Path
         assert file.read_bytes()[:32] == whole[:32]
     load_mnist()
     assert len(decoded) == 201
+
+
+class Payload:
+    """Would leave a file where it is unpickled."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_pickle_in_the_cache_is_not_run(
+    packed: bool, decoded: list[Path], own_cache: Path
+):
+    load_mnist()
+    (file,) = (own_cache / "arsg_optax").iterdir()
+    mark = own_cache / "mark"
+    content = io.BytesIO(pickle.dumps(Payload(mark)))
+    if packed:
+        content = io.BytesIO()
+        np.savez(content, train_images=np.array([Payload(mark)], object))
+    file.write_bytes(hub._digest(content.getvalue()) + content.getvalue())
+    np.testing.assert_array_equal(load_mnist().test.images * 255, IMAGES)
+    assert len(decoded) == 2 and not mark.exists()
 
 
 def test_unwritable_cache_only_costs_time(decoded: list[Path], own_cache: Path):

@@ -168,6 +168,10 @@ def test_options_come_from_a_file(tiny: Path, tmp_path: Path):
         ("[1]", "must be a table of names, got [1]"),
         ('{"format": 2}', "its format is 2, this version reads 1"),
         ('{"options": {"b1": "x"}}', "options must be numbers, ramps or epochs"),
+        ('{"options": {"b1": 1%s}}' % ("0" * 400), "options must be numbers, ramps"),
+        ('{"options": {"b1": {"Ramp": {"start": "x", "end": 1}}}}', "options must be"),
+        ('{"learning_rate": 1%s}' % ("0" * 400), "learning_rate must be float"),
+        ('{"seed": 1%s}' % ("0" * 400), "seed must be <class 'int'>, got 1000"),
     ],
 )
 def test_a_file_with_something_else(text: str, message: str, tmp_path: Path, capsys):
@@ -176,6 +180,12 @@ def test_a_file_with_something_else(text: str, message: str, tmp_path: Path, cap
     assert cli.main(["train", "--config", str(file)]) == 2
     error = capsys.readouterr().err
     assert message in error and str(file) in error
+
+
+def test_a_large_whole_number_is_a_float(tiny: Path, tmp_path: Path):
+    (tmp_path / "run.json").write_text('{"clip_norm": 3000000000, "epochs": 1}')
+    config = str(tmp_path / "run.json")
+    assert cli.main(["train", "--config", config, "--out", str(tiny)]) == 0
 
 
 def test_an_empty_directory_is_not_left(tiny: Path, monkeypatch, tmp_path: Path):
@@ -197,6 +207,12 @@ def test_an_empty_directory_is_not_left(tiny: Path, monkeypatch, tmp_path: Path)
         (["--preset", "slow"], "preset must be one of those of digits-mlp: fast"),
         (["--dtype", "float16"], "dtype must be one of float32, bfloat16"),
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["--epochs", "2147483648"], "epochs must be at most 2147483647, got"),
+        (["--epochs", "2147483647"], "epochs must make at most 2147483647 steps"),
+        (["--learning-rate", "1e300"], "must be positive and finite, got 1e+300"),
+        (["--optimizer.b1", "5"], "arsg: b1 must be in [0, 1), got 5"),
+        (["--optimizer", "adam", "--optimizer.mu-dtype", "3"], "adam: "),
+        (["--task", "x" * 9999], f"unknown task '{'x' * 79}; known tasks"),
     ],
 )
 def test_wrong_options(arguments: list[str], message: str, tmp_path: Path, capsys):

@@ -1,6 +1,7 @@
 """Records outlive kill -9 in the middle of a write; nobody runs a trial twice."""
 
 import dataclasses
+import json
 import math
 import multiprocessing
 import os
@@ -118,7 +119,36 @@ def test_a_flipped_bit_is_noticed(number, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "3", "{}", "[" * 100_000, '{"format": 9, "checksum": ""}']
+    ("name", "value"),
+    [
+        *(("seconds", value) for value in (-1.0, "1", None, True, math.nan)),
+        *(("machine", value) for value in (None, [], "cpu")),
+        *(("epochs", [row]) for row in ([234], 3, "12345678", [1] * 9)),
+        *(("epochs", [[1, *[0.5] * 6, value]]) for value in (1.5, -0.1, "0.5", True)),
+        *(("epochs", [[1, value, *[0.5] * 6]]) for value in (math.inf, 10**400, [])),
+        *(("epochs", [[value, *[0.5] * 7]]) for value in (0, 1.5, None)),
+        ("trial", {**encode(TRIAL), "batch_size": 0}),
+        ("outcome", "won"),
+    ],
+)
+def test_impossible_values_are_no_record(name, value, tmp_path):
+    """Of the first format, which had no checksum."""
+    path = Store(tmp_path).keep(RECORD)
+    held = json.loads(path.read_text())
+    del held["format"], held["checksum"]
+    path.write_text(json.dumps(held))
+    assert read(path) == RECORD or math.isnan(RECORD.epochs[1].train_loss)
+    path.write_text(json.dumps({**held, name: value}))
+    with pytest.raises(UsageError, match="holds no record of a run"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "3", "{}", '"format"', "[" * 100_000),
+        '{"format": 9, "checksum": ""}',
+    ],
 )
 def test_what_is_no_record_is_said_so(text, tmp_path):
     path = tmp_path / "record.json"

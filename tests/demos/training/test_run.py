@@ -2,21 +2,28 @@
 
 import json
 import shutil
+import struct
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tensorboardX.proto import event_pb2
 
+from arsg_optax.demos.byte_text import ByteSet
 from arsg_optax.demos.data import Dataset
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks import Task
 from arsg_optax.demos.tasks.callbacks import Log, TensorBoard, read_log
 from arsg_optax.demos.tasks.configuration import RunConfig
-from arsg_optax.demos.tasks.records import Outcome, read
+from arsg_optax.demos.tasks.material import Material
+from arsg_optax.demos.tasks.records import Outcome, RunRecord, read
 from arsg_optax.demos.tasks.run import evaluate, resume, run
 from arsg_optax.demos.tasks.settings import Clock
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
@@ -74,7 +81,8 @@ def test_the_mean_of_the_minibatch_losses(tmp_path: Path):
 def test_a_broken_line_of_the_log_loses_no_other(tmp_path: Path):
     path = tmp_path / "metrics.jsonl"
     whole = '{"event": "steps", "total_step": 1}\n'
-    path.write_text(whole + '[1]\n{"event"\n{"total_step": "2"}\n' + whole)
+    broken = b'[1]\n{"event"\n{"total_step": "2"}\n{"event": "\xff\n'
+    path.write_bytes(whole.encode() + broken + whole.encode())
     assert [line["total_step"] for line in read_log(path)] == [1, 1]
 
 
@@ -185,6 +193,7 @@ def test_what_was_begun_with_other_options_does_not_go_on(tmp_path: Path):
         ("dtype", "bfloat16", "dtype float32 and now bfloat16"),
         ("learning_rate", 0.5, "learning_rate 0.002 and now 0.5"),
         ("epochs", 2, "epochs 3 and now 2"),
+        ("epochs", 4, "epochs 3 and now 4"),
     ):
         path.write_text(json.dumps({**json.loads(kept), name: value}))
         with pytest.raises(UsageError, match=f"{message}; put back the first"):
@@ -215,6 +224,72 @@ def test_a_run_can_be_extended(tmp_path: Path):
     assert_same(resume(tmp_path / "run"), longer)
     with pytest.raises(UsageError, match="extend must be at least 1"):
         resume(tmp_path / "run", extend=-1)
+
+
+def test_an_extension_that_was_killed_is_done_by_the_same_command(tmp_path: Path):
+    train("tiny", "sgd", out=tmp_path, epochs=1)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "epochs": 2}))
+    assert [epoch.step for epoch in resume(tmp_path, extend=1).epochs] == [6, 12]
+
+
+def test_other_data_do_not_go_on():
+    task: Any = None
+    text = ByteSet(np.zeros(9, np.uint8), np.ones(9, np.uint8), "library of Python 3")
+    material = Material(task, text, task)
+    material.check_goes_on({"device": "cpu"})  # Of a record that does not say.
+    material.check_goes_on(material.facts())
+    with pytest.raises(UsageError, match="other data: text was 'a' and is 'library of"):
+        material.check_goes_on({**material.facts(), "text": "a"})
+
+
+def test_a_clock_that_stands_still(tmp_path: Path, monkeypatch):
+    whole = train("tiny", epochs=1, out=tmp_path / "whole")
+    monkeypatch.setattr(time, "perf_counter", lambda: 7.0)
+    log = Log(tmp_path / "coarse")
+    coarse = train("tiny", epochs=1, out=tmp_path / "coarse", callbacks=(log,))
+    assert_same(coarse, whole)
+
+
+def _events(file: Path) -> list[Any]:
+    """Of an event file: lengths, checksums and messages in turn."""
+    content, found = file.read_bytes(), []
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        found.append(event_pb2.Event.FromString(content[12 : 12 + length]))
+        content = content[16 + length :]
+    return found
+
+
+def test_tensorboard_outlives_a_clock_that_is_set_back(tmp_path: Path, monkeypatch):
+    board = TensorBoard(tmp_path)
+    record = RunRecord(RunConfig(task="tiny"))
+    record.trainer = SimpleNamespace(total_steps=12)
+    board.started(record)
+    monkeypatch.setattr(time, "time", lambda: 1e6)
+    for step in range(13, 60):
+        board.steps_done(SimpleNamespace(total_steps=step), 0.5, float("nan"))
+    board.finished(record)
+    (file,) = tmp_path.iterdir()
+    version, start, *steps = _events(file)
+    assert version.file_version and start.session_log.status == 1 and start.step == 13
+    assert [each.step for each in steps] == list(range(13, 60))
+    value = steps[-1].summary.value[0]
+    assert (value.tag, value.simple_value) == ("steps/loss", 0.5)
+
+
+def test_a_full_disk_costs_tensorboard_its_numbers_only(tmp_path: Path):
+    board = TensorBoard(tmp_path)
+    record = RunRecord(RunConfig(task="tiny"))
+    board.started(record)
+
+    def refuse(event):
+        raise OSError(28, "No space left on device")
+
+    board._events.write_event = refuse
+    for step in range(30):
+        board.steps_done(SimpleNamespace(total_steps=step), 0.5, 1.0)
+    board.finished(record)
 
 
 def test_a_checkpoint_can_be_evaluated(tmp_path: Path):

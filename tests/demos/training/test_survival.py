@@ -142,6 +142,19 @@ def test_a_checkpoint_of_the_second_format_is_refused(stopped: tuple[Path, int])
         resume(run)
 
 
+@pytest.mark.parametrize("text", ["3", '{"metrics": "x"}', "[" * 100_000, '{"a'])
+def test_what_a_checkpoint_says_of_itself_costs_no_other(
+    text: str, stopped: tuple[Path, int]
+):
+    run, newest = stopped
+    (run / "checkpoints" / str(newest) / "_CHECKPOINT_METADATA").write_text(text)
+    observer = Recorder()
+    assert_same(resume(run, observer), whole())
+    assert f"continuing after step {newest}" in observer.notes[-1] or (
+        f"the checkpoint of step {newest} is damaged" in observer.notes[0]
+    )
+
+
 def test_no_whole_checkpoint_is_an_error(stopped: tuple[Path, int]):
     run, _ = stopped
     for file in (run / "checkpoints").glob("*/state/**/d/*"):
@@ -216,7 +229,7 @@ def test_sigkill_in_the_middle_of_an_epoch(tmp_path: Path):
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount"
 )
 @pytest.mark.parametrize("leave", [2_000, 60_000])
-def test_a_full_disk_keeps_the_last_checkpoint(leave: int, tmp_path: Path):
+def test_a_full_disk_keeps_the_last_checkpoint(leave: int, tmp_path: Path, caplog):
     """On a small disk of its own, filled up in the seventh epoch.
 
     The state takes about 5 kB and orbax writes 110 kB: the smaller rest is noticed
@@ -229,6 +242,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(leave: int, tmp_path: Path):
         pytest.skip("mounting a small disk is not allowed here")
     try:
         _fill_and_train(disk, leave)
+        assert not any(record.exc_info for record in caplog.records)
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
