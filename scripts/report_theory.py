@@ -7,8 +7,8 @@ in the coordinates in which its step is plain: the curvature along the gradient,
 gradient's part along each of its eigenvectors, and the noise of one batch there. Put
 into `dynamics.gain_and_noise` with the rest of the run's own schedules, they give the
 loss that a variant of b1 and observation should still have above the minimum of the
-quadratic. Beside that stands what the variants' runs ended with (`today-ablation`). It
-takes two minutes on two cores.
+quadratic. Beside that stands what the variants' runs ended with, of the experiment
+`today-ablation-arsgw`. It takes two minutes on two cores.
 """
 
 import inspect
@@ -36,7 +36,7 @@ from scripts.reproduction.findings.results import (
 )
 from scripts.reproduction.store import Store
 
-EXPERIMENT = find_experiment("today-ablation")
+EXPERIMENT = find_experiment("today-ablation-arsgw")
 SIZE = EXPERIMENT.size("full")
 # After a tenth, a half and nine tenths of the steps.
 EPOCHS = (2, 12, 22)

@@ -40,6 +40,7 @@ NAMES = (
     "today-drop-in-python",
     "today-drop-in-wikitext2",
     "today-ablation",
+    "today-ablation-arsgw",
     "today-points",
 )
 COUNTS = {
