@@ -5,6 +5,7 @@ a traceback. Exit codes: 0 success; 1 an extra or the data are missing, or no op
 finished; 2 a request that cannot be run; 130 interrupted; 141 nobody reads the output.
 """
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -99,7 +100,7 @@ def guarded(program: str, action: Callable[[], int]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except Exception as error:
-            return _fail(program, _code(error), str(error))
+            return _fail(program, _code(error), _message(error))
     except KeyboardInterrupt:
         return _fail(program, 130, "interrupted")
 
@@ -110,9 +111,24 @@ def _code(error: Exception) -> int:
 
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, DataError | CheckpointError):
+    if isinstance(error, DataError | CheckpointError) or _is_no_room(error):
         return 1
     raise error
+
+
+def _is_no_room(error: Exception) -> bool:
+    """Whether the disk is full, or may only be read."""
+    full = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", None))
+    return isinstance(error, OSError) and error.errno in full
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return (
+            f"{error.filename} could not be written: {error.strerror}; make room on "
+            "the disk, then give the same command again"
+        )
+    return str(error)
 
 
 def _usage() -> str:

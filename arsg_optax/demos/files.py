@@ -13,7 +13,18 @@ from arsg_optax.demos.errors import UsageError
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
-    """Writes a sibling and renames it, so that no reader meets half a file."""
+    """Writes a sibling and renames it, so that no reader meets half a file.
+
+    Raises:
+        OSError: if it cannot be written; it names the path.
+    """
+    try:
+        return _write(path, content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write(path: Path, content: bytes) -> Path:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

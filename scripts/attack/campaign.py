@@ -34,7 +34,7 @@ from scripts.attack import (
     starts,
     storms,
 )
-from scripts.attack.lab import Failed, Lab, Random
+from scripts.attack.lab import ROOT, Failed, Lab, Random
 
 PROGRAM = "python -m scripts.attack"
 
@@ -160,6 +160,8 @@ def _try(name: str, number: int, seed: int, lab: Lab, tally: Tally) -> None:
         kind, text = "failed", str(error)
         if not isinstance(error, Failed):
             text = "".join(traceback.format_exception(error)[-3:])
+        for folder in (lab.folder, ROOT):  # Of this machine.
+            text = text.replace(f"{folder}/", "")
         again = f"{PROGRAM} --only {name} --seed {seed} --trial {number}"
         tally.failures.append({"what": text[-2000:], "again": again})
         print(f"{name}: FAILED: {text[-2000:]}\n  again: {again}", flush=True)
