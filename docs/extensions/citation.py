@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -39,14 +38,14 @@ class Citation(SphinxDirective):
 
     has_content = True
 
-    def run(self) -> list[nodes.Node]:
+    def run(self) -> list[Any]:
         """A paragraph and a block of code."""
         _, path = self.env.relfn2path(self.content[0])
         self.env.note_dependency(path)
         cited = yaml.safe_load(Path(path).read_text("utf-8"))
         entry = bibtex(cited, self.config.version)
-        block = nodes.literal_block(entry, entry, language="bibtex")
-        return [nodes.paragraph(text=cited["message"]), block]
+        text = f"{cited['message']}\n\n```bibtex\n{entry}\n```\n"
+        return self.parse_text_to_nodes(text)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
