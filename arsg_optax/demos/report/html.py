@@ -31,6 +31,9 @@ img { max-width: 100%; height: auto; background: #fff; }
 @media (max-width: 700px) { .wide img { max-width: none; width: 1000px; } }
 code { background: var(--code); padding: 0.1rem 0.3rem; overflow-wrap: anywhere; }
 .note { color: var(--note); font-size: 0.9rem; }
+@media (prefers-color-scheme: dark) {
+  img { filter: invert(0.92) hue-rotate(180deg); }
+  a { color: #8ab4f8; } }
 """
 
 

@@ -127,13 +127,16 @@ def _experiment(
     )
 
 
-_ABLATION = _ablation_of_orsg()
+_OF_ORSG, _OF_ARSGW = _ablation_of_orsg(), _ablation_of_arsgw()
 VARIANTS = (
     _drop_in("python"),
     _drop_in("wikitext2"),
-    _ABLATION,
-    _ablation_of_arsgw(),
+    _OF_ORSG,
+    _OF_ARSGW,
     _points(),
 )
-# Of the ablation, but for ORSG as it is.
-VARIANTS_OF_ORSG = tuple(each.label for each in _ABLATION.entrants[1:])
+# Of the ablations, but for the methods as they are.
+VARIANTS_OF = {
+    found.baselines[0]: tuple(each.label for each in found.entrants[1:])
+    for found in (_OF_ORSG, _OF_ARSGW)
+}

@@ -38,9 +38,6 @@ details > summary { cursor: pointer; }
   .glance .more { display: none; }
   .glance td, .glance th { padding: 0.25rem; }
   .glance td.text { white-space: normal; overflow-wrap: anywhere; } }
-@media (prefers-color-scheme: dark) {
-  img { filter: invert(0.92) hue-rotate(180deg); }
-  a { color: #8ab4f8; } }
 """
 
 
