@@ -151,10 +151,15 @@ def _runs(
 
 def _trips(condition: list[Instruction]) -> int:
     """Of a loop that counts from 0 to a constant, as `jax.lax.scan` makes it."""
-    lines = (each.line for each in condition)
+    lines = [each.line for each in condition]
     found = [re.search(r"= s32\[\].* constant\((\d+)\)", line) for line in lines]
-    (bound,) = (int(each[1]) for each in found if each)
-    return bound
+    bounds = [int(each[1]) for each in found if each]
+    if len(bounds) != 1:
+        raise ValueError(
+            "program's loops must count to a constant, as those of scan do, got "
+            f"{lines!r}; count a step without other loops"
+        )
+    return bounds[0]
 
 
 def _called(instruction: Instruction, key: str) -> str:
