@@ -1,5 +1,6 @@
 """The registry: every name, its settings, and where each optimizer is evaluated."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,11 +11,14 @@ import pytest
 from flax import nnx
 
 import arsg_optax
+from arsg_optax import MatrixAxes
 from arsg_optax.demos.data import Dataset
+from arsg_optax.demos.models import Transformer
 from arsg_optax.demos.tasks import TASKS, Task
 from arsg_optax.demos.tasks.settings import Clock
-from arsg_optax.demos.training.optimizers import OPTIMIZERS, Points
+from arsg_optax.demos.training.optimizers import OPTIMIZERS, Points, hidden_matrices
 from arsg_optax.demos.training.steps import TrainState, init_state, make_step
+from arsg_optax.transforms.orthogonalization import is_axes
 
 OURS = {"orsg", "arsgw", "rsg", "arsg", "arsgb", "namsg", "swnts"}
 OURS |= {"adarem", "adarem_s"}
@@ -57,6 +61,22 @@ def test_muon_needs_a_matrix():
     assert OPTIMIZERS["adam"].applies(vector)
     assert not OPTIMIZERS["adarem_s"].applies({"matrix": jnp.zeros((3, 3))})
     assert OPTIMIZERS["adarem_s"].applies({"kernel": jnp.zeros((3, 3, 1, 2))})
+
+
+def test_stacked_layers_are_the_matrices_that_layers_apart_are():
+    def found(scan: bool) -> Any:
+        make = partial(Transformer, 32, 8, 3, 2, scan=scan)
+        model = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
+        return hidden_matrices(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+
+    stacked, apart = found(True), found(False)
+    for layer in apart.pop("layers").values():
+        axes = jax.tree.map(
+            lambda one: one and MatrixAxes(1, 2), layer, is_leaf=is_axes
+        )
+        assert stacked["layers"] == axes
+    assert stacked["layers"]["mlp"]["up"]["kernel"] == MatrixAxes(1, 2)
+    assert {**apart, "layers": stacked["layers"]} == stacked
 
 
 def test_table_a1_of_the_paper():

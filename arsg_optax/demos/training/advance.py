@@ -73,7 +73,7 @@ def make_advance(
     return _Single(make_resident_step(*parts), source, seed, layout)
 
 
-def _jitted(function: Callable[..., TrainState], layout: Layout | None) -> Any:
+def jit_step(function: Callable[..., TrainState], layout: Layout | None) -> Any:
     """The function of a state that is given up, which comes back as it lay."""
     if layout is None:
         return jax.jit(function, donate_argnums=0)
@@ -95,7 +95,7 @@ class _Resident:
         seed: int,
         layout: Layout | None,
     ):
-        self._run: Any = _jitted(function, layout)
+        self._run: Any = jit_step(function, layout)
         self._source: ResidentSource = source
         self._arrays = source.arrays
         self._seed = np.uint32(seed)
@@ -184,7 +184,7 @@ class _Stream:
             key = step_key(seed, epoch, index)
             return step(state, batch, index, jax.random.split(key)[1])
 
-        self._step: Any = _jitted(keyed, layout)
+        self._step: Any = jit_step(keyed, layout)
 
     def compile(self, state: TrainState, epoch: int, start: int) -> None:
         """As :class:`Advance` says; the first batch is looked at, not used up."""

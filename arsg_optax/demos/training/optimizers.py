@@ -216,17 +216,24 @@ def inner_muon(
 
 
 def hidden_matrices(params: Params) -> Any:
-    """As `arsg_optax`'s, and four axes are a convolution: (height, width, in, out)."""
+    """As `arsg_optax`'s, where more axes are a convolution or a stack of matrices.
+
+    Four are a convolution's (height, width, in, out), three a stack's (layer, in, out).
+    """
 
     def flattened(leaf: Any) -> Any:
-        if jnp.ndim(leaf) != 4:
+        if jnp.ndim(leaf) not in (3, 4):
             return leaf
-        *inputs, outputs = leaf.shape
+        first = 1 if jnp.ndim(leaf) == 3 else 0
+        *inputs, outputs = leaf.shape[first:]
         return jax.ShapeDtypeStruct((math.prod(inputs), outputs), leaf.dtype)
 
     def unflattened(axes: Any, leaf: Any) -> Any:
-        convolution = axes is not None and jnp.ndim(leaf) == 4
-        return arsg_optax.MatrixAxes((0, 1, 2), 3) if convolution else axes
+        several = {
+            3: arsg_optax.MatrixAxes(1, 2),
+            4: arsg_optax.MatrixAxes((0, 1, 2), 3),
+        }
+        return axes and several.get(jnp.ndim(leaf), axes)
 
     found = arsg_optax.hidden_matrices(jax.tree.map(flattened, params))
     return jax.tree.map(unflattened, found, params, is_leaf=is_axes)
