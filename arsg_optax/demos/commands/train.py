@@ -1,5 +1,6 @@
 """`arsg train`: one task, one optimizer, with checkpoints."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from arsg_optax.demos.tasks.run import evaluate, resume
 from arsg_optax.demos.tasks.run import run as run_once
 from arsg_optax.demos.tasks.session import CONFIG
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
-from arsg_optax.demos.training.processes import is_first, join
+from arsg_optax.demos.training.processes import is_alone, is_first, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,19 @@ def run(arguments: Sequence[str]) -> int:
     if not options.distributed:
         _check_not_joining(options)
         return _run(options)
-    return _run(_joined(options))
+    options = _joined(options)
+    try:
+        return _run(options)
+    except jax.errors.JaxRuntimeError as error:
+        if is_alone():
+            raise
+        print(
+            f"arsg: another process has gone ({f'{error}'.splitlines()[0][:120]}); "
+            f"start all again with --resume {options.out or options.resume}",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)  # Python's own end would wait for the others.
 
 
 def _joined(options: Train) -> Train:

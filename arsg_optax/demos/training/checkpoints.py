@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 
 import arsg_optax
 from arsg_optax.demos.errors import CheckpointError, DamagedError
-from arsg_optax.demos.training.processes import by_first, largest
+from arsg_optax.demos.training.processes import by_first, is_alone, largest
 from arsg_optax.demos.training.steps import TrainState
 
 _MARGIN = 1.1  # Of the disk space, for what orbax writes beside the arrays.
@@ -64,8 +64,12 @@ class Checkpoints:
         logging.getLogger("absl").addFilter(_has_no_traceback)
         # What a checkpoint says of itself is read when it is restored, where a damaged
         # one costs no other.
+        # Orbax's threads meet the other processes by a sum over all devices, which must
+        # not mix with those of training.
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, lightweight_initialize=True
+            max_to_keep=keep,
+            lightweight_initialize=True,
+            enable_async_checkpointing=is_alone(),
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
         self._snapshot: Callable[[TrainState], Any] = jax.jit(_snapshot)

@@ -99,7 +99,9 @@ def test_the_survivor_ends_and_says_why(gone: int, begun: Start, tmp_path: Path)
     processes[gone].kill()
     survivor = processes[1 - gone]
     assert survivor.wait(120) not in (0, None)
-    assert "another task died" in (tmp_path / f"{1 - gone}.txt").read_text()
+    # JAX ends it, or an exchange that was under way fails.
+    words = (tmp_path / f"{1 - gone}.txt").read_text()
+    assert "another task died" in words or "another process has gone" in words
     assert np.isfinite(evaluate(out, mesh="data=8").test_loss_x)
 
 
