@@ -202,8 +202,6 @@ def _train(console: Console, options: Train) -> int:
 
 
 def _logs(directory: Path, wandb: str | None) -> list[Callbacks]:
-    if not is_first():
-        return []
     logs: list[Callbacks] = [Log(directory), TensorBoard(directory / "tensorboard")]
     return logs if wandb is None else [*logs, WeightsAndBiases(directory, wandb)]
 

@@ -15,6 +15,7 @@ import tyro
 from arsg_optax.demos.errors import UsageError, find_named
 from arsg_optax.demos.tasks import Settings, Task, find_task
 from arsg_optax.demos.tasks.settings import (
+    LARGEST,
     MOST_STEPS,
     Constant,
     Cosine,
@@ -41,7 +42,6 @@ SCHEDULES = ("task", *_SCHEDULES)
 
 # Of a configuration's file.
 FORMAT = 1
-_LARGEST = 10**38  # Of a whole number, which may become a float32.
 # Changed when the same configuration would give other numbers than before.
 _PROTOCOL = 1
 # What the first records were named after; all else is left out of a key while it has
@@ -265,7 +265,7 @@ class RunConfig(TaskConfig):
                 f"{task.name} has no step size for {self.optimizer!r}: give "
                 f"learning_rate, or one of the optimizers {', '.join(preset)}"
             )
-        if not 0 < rate < float("inf") or rate > _LARGEST:
+        if not 0 < rate < float("inf") or rate > LARGEST:
             raise UsageError(
                 f"learning_rate of {self.optimizer!r} must be positive and finite, "
                 f"got {rate}"
@@ -412,6 +412,6 @@ def _is_a(value: Any, kind: Any) -> bool:
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if isinstance(value, bool):
         return bool in kinds
-    if isinstance(value, int) and abs(value) > _LARGEST:
+    if isinstance(value, int) and abs(value) > LARGEST:
         return False
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))

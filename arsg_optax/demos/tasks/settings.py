@@ -9,8 +9,8 @@ import optax
 
 from arsg_optax.schedules import falling_observation, log_time_momentum
 
-# Steps are counted in int32.
-MOST_STEPS = 2**31 - 1
+# Steps are counted in int32, and numbers become float32.
+MOST_STEPS, LARGEST = 2**31 - 1, 1e38
 
 
 class Clock(NamedTuple):
@@ -137,7 +137,7 @@ def decode_option(held: Any) -> Option:
 
 
 def _number(held: Any) -> float:
-    if not isinstance(held, int | float) or abs(held) > 1e38:
+    if not isinstance(held, int | float) or abs(held) > LARGEST:
         raise ValueError(held)
     return held
 

@@ -46,19 +46,17 @@ class Layout(NamedTuple):
 
     def over_rows(self, tree: _Tree) -> _Tree:
         """The arrays of batches, split along their first axis where that goes."""
-        rows = NamedSharding(self.mesh, PartitionSpec(AXES))
 
         def placed(array: Any) -> jax.Array:
             whole = array.ndim == 0 or array.shape[0] % self.devices
-            return _put(array, self.replicated() if whole else rows)
+            return _put(array, self.replicated() if whole else self.rows())
 
         return jax.tree.map(placed, tree)
 
     def batch(self, tree: _Tree) -> _Tree:
         """A batch inside `jit`, split along its first axis."""
-        rows = NamedSharding(self.mesh, PartitionSpec(AXES))
         return jax.tree.map(
-            lambda array: jax.lax.with_sharding_constraint(array, rows), tree
+            lambda array: jax.lax.with_sharding_constraint(array, self.rows()), tree
         )
 
     def of_state(self, state: Any) -> Any:
@@ -82,6 +80,10 @@ class Layout(NamedTuple):
             return NamedSharding(self.mesh, PartitionSpec(*largest * (None,), over))
 
         return jax.tree.map(sharding, tree)
+
+    def rows(self) -> NamedSharding:
+        """Split along the first axis over all devices."""
+        return NamedSharding(self.mesh, PartitionSpec(AXES))
 
     def replicated(self) -> NamedSharding:
         """Whole on every device."""

@@ -42,13 +42,13 @@ def join(coordinator: str | None, count: int | None, number: int | None) -> None
 
 
 def is_alone() -> bool:
-    """Whether there is one process."""
-    return jax.process_count() == 1
+    """Whether there is one process. Devices are started only if it joined others."""
+    return not jax.distributed.is_initialized() or jax.process_count() == 1
 
 
 def is_first() -> bool:
     """Whether this is the one that writes files and talks."""
-    return jax.process_index() == 0
+    return is_alone() or jax.process_index() == 0
 
 
 def of_first(number: float) -> float:

@@ -15,14 +15,11 @@ class StopRequest:
     The first is only noted; a second SIGINT raises `KeyboardInterrupt` at once. In
     other threads than the main one, where Python takes no signals, nothing is noted.
     Of several processes one may get it; it counts once all know, see :meth:`agree`.
-
-    Attributes:
-        signal: the one that came, None so far.
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
         self._noted: int | None = None
+        self._agreed: int | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -40,17 +37,21 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
+    @property
+    def signal(self) -> int | None:
+        """The one that came, None so far."""
+        return self._noted if is_alone() else self._agreed
+
     def agree(self) -> None:
         """Asks all processes whether one has a signal; all must ask."""
-        self.signal = largest(self._noted or 0) or None
+        self._agreed = largest(self._noted or 0) or None
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        # It may interrupt JAX while that holds its locks: nothing is asked of JAX here.
         del frame
         if self._noted is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._noted = number
-        if is_alone():
-            self.signal = number

@@ -18,6 +18,8 @@ from arsg_optax.demos.tasks import TASKS, configuration
 from arsg_optax.demos.tasks.callbacks import read_log
 from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.tasks.run import evaluate, resume, run
+from arsg_optax.demos.training import signals
+from arsg_optax.demos.training.signals import StopRequest
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import final
 
@@ -103,6 +105,15 @@ def test_the_survivor_ends_and_says_why(gone: int, begun: Start, tmp_path: Path)
     words = (tmp_path / f"{1 - gone}.txt").read_text()
     assert "another task died" in words or "another process has gone" in words
     assert np.isfinite(evaluate(out, mesh="data=8").test_loss_x)
+
+
+def test_a_signal_asks_nothing_of_jax(monkeypatch: pytest.MonkeyPatch):
+    """It may come while JAX holds a lock that its answer would wait for."""
+    with StopRequest() as stop:
+        with monkeypatch.context() as patched:
+            patched.setattr(signals, "is_alone", lambda: pytest.fail("it was asked"))
+            signal.raise_signal(signal.SIGTERM)
+        assert stop and stop.signal == signal.SIGTERM
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +23,6 @@ from arsg_optax.demos.tasks.run import evaluate, resume, run
 from tests.demos.parquets import write_image_set, write_images
 from tests.demos.photographs import write_folder
 from tests.demos.quiet import quiet_checkpoints
-from tests.demos.training.runs import interrupted
 
 pytestmark = quiet_checkpoints
 
@@ -62,20 +60,6 @@ def marker(tmp_path: Path) -> Iterator[Path]:
     assert not path.exists()
 
 
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shelf")
-
-
-@pytest.fixture
-def stopped(shelf: Path, tmp_path: Path) -> tuple[Path, int]:
-    """A copy of a run with checkpoints, and the step of the newest."""
-    if not (shelf / "run").exists():
-        interrupted(shelf / "run", 12)
-    copy = Path(shutil.copytree(shelf / "run", tmp_path / "run"))
-    return copy, max(int(path.name) for path in (copy / "checkpoints").iterdir())
-
-
 def tree(folder: Path) -> dict[str, bytes]:
     """The files outside the run's directory."""
     return {
@@ -94,7 +78,7 @@ def _as_yaml(content: bytes, marker: Path) -> bytes:
 
 
 def _as_names_of_code(content: bytes, marker: Path) -> bytes:
-    """Keys by which some readers of JSON call a function."""
+    """Keys that make some readers of JSON call a function."""
     call = {"py/reduce": [{"py/function": "os.mknod"}, {"py/tuple": [f"{marker}"]}]}
     return json.dumps({**call, "__reduce__": call, "_target_": "os.mknod"}).encode()
 

@@ -22,7 +22,6 @@ from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import (
     Recorder,
     assert_same,
-    interrupted,
     train,
     whole,
 )
@@ -48,21 +47,6 @@ def test_sigterm_and_resume_change_no_bit(optimizer: str, at: int, tmp_path: Pat
     assert at <= part.trainer.total_steps < at + 6
     assert_same(resume(tmp_path / "part"), whole(optimizer))
     assert len(read(tmp_path / "part" / "record.json").epochs) == 3
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory for what several tests copy."""
-    return tmp_path_factory.mktemp("shelf")
-
-
-@pytest.fixture
-def stopped(shelf: Path, tmp_path: Path) -> tuple[Path, int]:
-    """A copy of a run with five checkpoints, and the step of the newest."""
-    if not (shelf / "run").exists():
-        interrupted(shelf / "run", 12, keep=5)
-    run = Path(shutil.copytree(shelf / "run", tmp_path / "run"))
-    return run, max(int(path.name) for path in (run / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
