@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import tyro
 from jax.experimental import topologies
-from jax.sharding import NamedSharding, PartitionSpec
 
 from arsg_optax.demos.errors import UsageError, find_named
 from arsg_optax.demos.models import Transformer
@@ -142,18 +141,24 @@ class Compiled(NamedTuple):
         return self.program.as_text()
 
 
+def described(topology: str) -> Any:
+    """The slice of that name, such as v5e:2x4, for which libtpu compiles."""
+    # libtpu asks a metadata server for these unless they are set.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
+    # Several processes may load it; nothing here opens a device.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    return topologies.get_topology_desc(platform="tpu", topology_name=topology)
+
+
 def make_layout(topology: str, fsdp: int, split_state: bool) -> Layout:
     """The trainer's layout on chips that are only described.
 
     Raises:
         UsageError: if `fsdp` does not divide their number.
     """
-    # libtpu asks a metadata server for these unless they are set.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    found = described(topology)
     chips = len(found.devices)
     fsdp = fsdp or chips
     if chips % fsdp:
@@ -181,9 +186,8 @@ def compile_step(
         lambda: init_state(transform, points, *problem.init(0), _STEPS)
     )
     state = _placed(shapes, layout.of_state(shapes))
-    rows = NamedSharding(layout.mesh, PartitionSpec(AXES))
     batch = subject.batch(batch_size * layout.devices)
-    batch = _placed(batch, jax.tree.map(lambda _: rows, batch))
+    batch = _placed(batch, jax.tree.map(lambda _: layout.rows(), batch))
     index, key = jax.ShapeDtypeStruct((), jnp.int32), jax.eval_shape(jax.random.key, 0)
     step = jit_step(make_step(problem, transform, points, layout), layout)
     lowered = step.lower(state, batch, index, key)

@@ -11,14 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s64": 8, "u64": 8}
-# They compute nothing: names, views, and fetches into fast memory.
-_IDLE = frozenset(
+_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2}
+_BYTES |= {"s64": 8, "u64": 8, "f64": 8}  # The others have four.
+# They compute nothing: names, tuples, views, and TPU's fetches into fast memory.
+NAMES = frozenset(
     ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all")
     + ("copy-start", "copy-done", "slice-start", "slice-done", "opt-barrier")
-    + ("while", "call", "conditional", "partition-id", "iota")
 )
-_COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all") + (
+# They run other computations, or read nothing.
+_IDLE = NAMES | {"while", "call", "conditional", "partition-id", "iota"}
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all") + (
     "ragged-all-to-all",
     "collective-permute",
     "collective-broadcast",
@@ -48,6 +50,13 @@ class Instruction(NamedTuple):
     writes: list[Array]
     line: str
 
+    def called(self, key: str = "to_apply") -> str:
+        """The computation that it names under a key."""
+        found = re.search(rf"{key}=%?([\w.-]+)", self.line)
+        if found is None:
+            raise ValueError(f"program must name its {key}, got {self.line!r}")
+        return found[1]
+
 
 class Exchange(NamedTuple):
     """All collectives of a kind that a device takes part in, in one step."""
@@ -74,7 +83,7 @@ class Counts(NamedTuple):
 
 def count(text: str) -> Counts:
     """Counts what the text of a compiled program says."""
-    bodies, entry = _computations(text)
+    bodies, entry = computations(text)
     flops = moved = cycles = 0.0
     exchanges: dict[str, Exchange] = {}
     for name, (times, stack, kernels) in _runs(bodies, entry).items():
@@ -99,14 +108,14 @@ def count(text: str) -> Counts:
 
 def _collective(instruction: Instruction, computation: str) -> str | None:
     opcode = instruction.opcode.removesuffix("-start")
-    if opcode not in _COLLECTIVES:
+    if opcode not in COLLECTIVES:
         return None
     # A TPU's reduce-scatter is a fusion of a sum and a slice.
     inside = opcode == "all-reduce" and "all-reduce-scatter" in computation
     return "reduce-scatter" if inside else opcode
 
 
-def _computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
+def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
     """The instructions of each computation, and the name of the first to run."""
     found: dict[str, list[Instruction]] = {}
     entry, types = "", {}
@@ -118,7 +127,7 @@ def _computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
         elif parts := _LINE.match(line):
             name, result, opcode, rest = parts.groups()
             types[name] = _arrays(result)
-            operands = re.findall(r"%([\w.-]+)", rest.split(")", 1)[0])
+            operands = re.findall(r"%([\w.-]+)", rest.split("), ", 1)[0])
             reads = [array for each in operands for array in types.get(each, [])]
             body.append(Instruction(opcode, reads, types[name], line))
     return found, entry
@@ -138,12 +147,12 @@ def _runs(
         runs[name] = (before + times, stack, kernels)
         for each in bodies[name]:
             if each.opcode == "while":
-                trips = _trips(bodies[_called(each, "condition")])
-                visit(_called(each, "body"), times * trips, trips, True)
+                trips = _trips(bodies[each.called("condition")])
+                visit(each.called("body"), times * trips, trips, True)
                 continue
             key = "to_apply" if each.opcode == "call" else "calls"
             if each.opcode.startswith(("fusion", "call", "async-start")):
-                visit(_called(each, key), times, stack, each.opcode == "call")
+                visit(each.called(key), times, stack, each.opcode == "call")
 
     visit(entry, 1, 0, True)
     return runs
@@ -160,13 +169,6 @@ def _trips(condition: list[Instruction]) -> int:
             f"{lines!r}; count a step without other loops"
         )
     return bounds[0]
-
-
-def _called(instruction: Instruction, key: str) -> str:
-    found = re.search(rf"{key}=%([\w.-]+)", instruction.line)
-    if found is None:
-        raise ValueError(f"program must name its {key}, got {instruction.line!r}")
-    return found[1]
 
 
 def _arrays(types: str) -> list[Array]:

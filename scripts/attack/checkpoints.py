@@ -15,7 +15,7 @@ from scripts.attack.lab import Lab, Random, require, same
 
 _EVERY = 50  # Checkpoints between measurements.
 _SETTLED = 3  # Measurements before which pools and caches still fill.
-_MEMORY = 20_000_000  # Bytes by which a process may grow after that.
+_MEMORY = 20_000_000  # Bytes that a process may grow by after that.
 
 
 class _Row:

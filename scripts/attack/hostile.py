@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 
 from arsg_optax.demos import cli
 from arsg_optax.demos.data import load_mnist
-from arsg_optax.demos.hub import cache_dir
+from arsg_optax.demos.hub import _digest, cache_dir
 from arsg_optax.demos.tasks.callbacks import METRICS, read_log
 from arsg_optax.demos.tasks.configuration import RunConfig, encode
 from arsg_optax.demos.tasks.records import RECORD, Epoch, RunRecord, read, text
@@ -154,8 +154,6 @@ def _cache(lab: Lab, random: Random, folder: Path) -> str:
             if random.random() < 0.5
             else pickle.dumps(_Payload(mark))
         )
-        from arsg_optax.demos.hub import _digest
-
         file.write_bytes(_digest(content) + content)
     require(len(load_mnist(data).train.labels) == 6, "other arrays")
     return "decoded anew"

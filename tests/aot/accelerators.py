@@ -1,11 +1,12 @@
 """Descriptions of accelerators to compile for, without owning one."""
 
 import importlib.util
-import os
 from typing import Any
 
 import pytest
 from jax.experimental import topologies
+
+from scripts.compile_for_topology import described
 
 # What XLA asks an H100 (SXM, 80 GB) for, from NVIDIA's data sheet and programming
 # guide, compute capability 9.0.
@@ -40,14 +41,7 @@ def v5e() -> list[Any]:
     """The eight chips of a TPU v5e slice of 2 x 4; skips without libtpu."""
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip('needs libtpu: pip install -e ".[tpu]"')
-    # libtpu asks a metadata server for these unless they are set.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
-    # pytest's processes each load it; nothing here opens a device.
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    description = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x4")
-    return list(description.devices)
+    return list(described("v5e:2x4").devices)
 
 
 def h100() -> list[Any]:

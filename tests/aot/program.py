@@ -6,7 +6,6 @@ others name, tuple, or fetch arrays ahead into fast memory.
 """
 
 import math
-import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -14,13 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-# They compute nothing: names, tuples, views, and TPU's fetches into fast memory, whose
-# pieces a custom call named ConcatBitcast views as one.
-_IDLE = frozenset(
-    ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all")
-    + ("copy-start", "copy-done", "slice-start", "slice-done", "opt-barrier")
-)
-_COLLECTIVES = ("all-gather", "all-to-all", "collective-permute", "all-reduce")
+from scripts.compiled_step import COLLECTIVES, NAMES, Array, computations
+
 _BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1, "f64": 8}
 
 # Three arrays of a network; no two have one size, on one device or on eight.
@@ -64,7 +58,7 @@ class Program(NamedTuple):
 
     def collectives(self) -> list[Kernel]:
         """The kernels that exchange data between devices."""
-        return [k for k in self.kernels if k.opcode.startswith(_COLLECTIVES)]
+        return [k for k in self.kernels if k.opcode.startswith(COLLECTIVES)]
 
 
 def compile_update(
@@ -114,34 +108,17 @@ def compile_update(
 
 
 def _kernels(text: str) -> list[Kernel]:
-    entry = text[text.index("\nENTRY ") :].split("\n}", 1)[0]
+    bodies, entry = computations(text)
     # A GPU's program may call one computation that launches all kernels at once.
-    called = set(re.findall(r" call\(.*to_apply=%?([\w.-]+)", entry))
-    bodies = [entry] + [_computation(text, name) for name in sorted(called)]
-    return [kernel for body in bodies for kernel in _of_body(body)]
+    called = {each.called() for each in bodies[entry] if each.opcode == "call"}
+    return [
+        Kernel(each.opcode, _sizes(each.reads), _sizes(each.writes))
+        for name in (entry, *sorted(called))
+        for each in bodies[name]
+        # A custom call named ConcatBitcast views the pieces of a TPU's fetch as one.
+        if each.opcode not in (*NAMES, "call") and "ConcatBitcast" not in each.line
+    ]
 
 
-def _computation(text: str, name: str) -> str:
-    start = text.index(f"\n%{name} ")
-    return text[start:].split("\n}", 1)[0]
-
-
-def _of_body(body: str) -> list[Kernel]:
-    types, kernels = {}, []
-    for line in body.splitlines():
-        parts = re.match(r"\s*(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][\w-]*)\((.*)", line)
-        if parts is None:
-            continue
-        name, result, opcode, rest = parts.groups()
-        types[name] = _arrays(result)
-        if opcode in _IDLE or opcode == "call" or "ConcatBitcast" in rest:
-            continue
-        operands = re.findall(r"%([\w.-]+)", rest.split("), ", 1)[0])
-        reads = [array for operand in operands for array in types.get(operand, [])]
-        kernels.append(Kernel(opcode, reads, types[name]))
-    return kernels
-
-
-def _arrays(types: str) -> list[tuple[str, int]]:
-    found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", types)
-    return [(d, math.prod(int(n) for n in dims.split(",") if n)) for d, dims in found]
+def _sizes(arrays: Iterable[Array]) -> list[tuple[str, int]]:
+    return [(each.dtype, math.prod(each.shape)) for each in arrays]

@@ -1,5 +1,6 @@
 """What people train today: small transformers, AdamW, Muon and their rivals here."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from arsg_optax.demos.tasks.settings import Settings
@@ -62,25 +63,42 @@ _PROTOCOL = Size(
 )
 
 
-def _evidence(name: str, task: str) -> Experiment:
+def evidence(
+    name: str,
+    text: str,
+    entrants: tuple[Entrant, ...],
+    sizes: Mapping[str, Size],
+    baselines: tuple[str, ...],
+    curves: bool = True,
+) -> Experiment:
+    """An experiment by the protocol of docs/evidence.md, on one of its texts."""
     return Experiment(
         name,
-        task,
+        f"{text}-transformer",
         "no paper: 1,875 steps of the preset tiny, see docs/evidence.md",
-        _STAGE_1,
-        {"full": _PROTOCOL},
+        entrants,
+        sizes,
         "next byte",
         "next byte",
         at_x=True,
         preset="tiny",
         epochs=25,
-        baselines=("AdamW", "Muon"),
+        baselines=baselines,
+        curves=curves,
     )
 
 
 TODAY = (
-    _evidence("today-python-tiny", "python-transformer"),
-    _evidence("today-wikitext2-tiny", "wikitext2-transformer"),
+    *(
+        evidence(
+            f"today-{text}-tiny",
+            text,
+            _STAGE_1,
+            {"full": _PROTOCOL},
+            ("AdamW", "Muon"),
+        )
+        for text in ("python", "wikitext2")
+    ),
     Experiment(
         "python-transformer",
         "python-transformer",

@@ -10,6 +10,7 @@ from scripts.reproduction.experiments.today import (
     FIVE_LARGER,
     FIVE_ORTHOGONAL,
     entrant,
+    evidence,
 )
 
 # What AdamW and ORSG chose on each text in stage 1.
@@ -28,7 +29,8 @@ def _drop_in(text: str) -> Experiment:
     protocol = Size(
         "AdamW's step size and decay for all; five seeds", 5, 5, searches=True
     )
-    return _experiment(f"today-drop-in-{text}", text, entrants, protocol, "AdamW")
+    name = f"today-drop-in-{text}"
+    return evidence(name, text, entrants, {"full": protocol}, ("AdamW",))
 
 
 def _ablation_of_orsg() -> Experiment:
@@ -63,8 +65,8 @@ def _ablation_of_arsgw() -> Experiment:
 def _ablation(name: str, entrants: tuple[Entrant, ...]) -> Experiment:
     protocol = Size("all at the step size of stage 1; five seeds", 5, 5, searches=True)
     short = Size("a quarter of the steps; five seeds", 5, 5, searches=True, epochs=6)
-    found = _experiment(name, "python", entrants, protocol, entrants[0].label)
-    return found._replace(sizes={"full": protocol, "short": short}, curves=False)
+    sizes, baselines = {"full": protocol, "short": short}, (entrants[0].label,)
+    return evidence(name, "python", entrants, sizes, baselines, curves=False)
 
 
 def _points() -> Experiment:
@@ -105,26 +107,8 @@ def _points() -> Experiment:
         3,
         searches=True,
     )
-    found = _experiment("today-points", "python", entrants, protocol, "ORSG, cosine")
-    return found._replace(curves=False)
-
-
-def _experiment(
-    name: str, text: str, entrants: tuple[Entrant, ...], size: Size, baseline: str
-) -> Experiment:
-    return Experiment(
-        name,
-        f"{text}-transformer",
-        "no paper: 1,875 steps of the preset tiny, see docs/evidence.md",
-        entrants,
-        {"full": size},
-        "next byte",
-        "next byte",
-        at_x=True,
-        preset="tiny",
-        epochs=25,
-        baselines=(baseline,),
-    )
+    sizes, baselines = {"full": protocol}, ("ORSG, cosine",)
+    return evidence("today-points", "python", entrants, sizes, baselines, curves=False)
 
 
 _OF_ORSG, _OF_ARSGW = _ablation_of_orsg(), _ablation_of_arsgw()

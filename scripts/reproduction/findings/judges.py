@@ -187,7 +187,7 @@ def lowest_validation_loss(
     Args:
         label: of the method.
         others: to be beaten.
-        tolerance: nats by which it may stay behind.
+        tolerance: how many nats it may be above them.
     """
     what = "final validation loss"
     return _smallest(what, final_test_loss_x, label, others, tolerance)
@@ -199,7 +199,7 @@ def close_validation_loss(label: str, other: str, percent: float) -> Judge:
     Args:
         label: of the method.
         other: to be followed.
-        percent: by which it may stay behind.
+        percent: how far it may be above the other's, in percent of that.
     """
 
     def logarithm(epochs: tuple[Epoch, ...]) -> float:
