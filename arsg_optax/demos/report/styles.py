@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 _STYLES = {
     "orsg": ("#C51B7D", "H"),
     "averaged_orsg": ("#DE77AE", "4"),
+    "rms_orsg": ("#8E0152", "p"),
+    "smoothed_orsg": ("#F1B6DA", "3"),
     "arsgw": ("#F46D43", "v"),
     "arsg": ("#D55E00", "o"),
     "arsgb": ("#A50026", "d"),
@@ -31,6 +33,7 @@ _STYLES = {
     "inner_muon": ("#444444", "*"),
     "nadamw": ("#009E73", "P"),
     "averaged_adamw": ("#74ADD1", "4"),
+    "smoothed_adamw": ("#ABD9E9", "3"),
     "hidden_muon": ("#888888", "*"),
     "ademamix": ("#6699CC", "1"),
     "prodigy": ("#117733", "2"),
