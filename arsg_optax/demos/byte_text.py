@@ -15,7 +15,7 @@ import numpy as np
 from arsg_optax.demos.errors import DataError
 from arsg_optax.demos.hub import load_arrays
 from arsg_optax.demos.parquet import read_split
-from arsg_optax.demos.text import WIKITEXT2
+from arsg_optax.demos.text import WIKITEXT2, TextSet
 
 VOCABULARY = 256
 
@@ -101,6 +101,18 @@ def load_wikitext2_bytes(data_dir: Path | None = None) -> ByteSet:
     source = WIKITEXT2._replace(form="-bytes")
     arrays = load_arrays(source, data_dir, _decode_wikitext2)
     return ByteSet(arrays["train"], arrays["validation"], "WikiText-2")
+
+
+def load_wikitext2_characters(data_dir: Path | None = None) -> TextSet:
+    """The same bytes as a text whose words they are, in their order, from 0 to 255.
+
+    Args:
+        data_dir: see :func:`load_wikitext2_bytes`; it has no part for a test.
+    """
+    data = load_wikitext2_bytes(data_dir)
+    train, validation = (part.astype(np.int32) for part in data[:2])
+    names = tuple(f"{byte:02x}" for byte in range(VOCABULARY))
+    return TextSet(train, validation, np.zeros(0, np.int32), names)
 
 
 def sample_windows(

@@ -28,14 +28,14 @@ from arsg_optax.transforms.orthogonalization import is_axes
 _DECAY = 0.1
 
 
-def _matrices(params: Any) -> Any:
+def matrices(params: Any) -> Any:
     """The mask of the decay: what `orsg` orthogonalizes, no embedding and no head."""
     return jax.tree.map(
         lambda axes: axes is not None, hidden_matrices(params), is_leaf=is_axes
     )
 
 
-def _settings(adaptive: float, muon: float) -> Mapping[str, Settings]:
+def usual_settings(adaptive: float, muon: float) -> Mapping[str, Settings]:
     """Step sizes that are usual for the size of a network; searched for one alone."""
     decayed = {"weight_decay": _DECAY}
     return {
@@ -93,6 +93,13 @@ _VISION: Mapping[str, Mapping[str, Any]] = {
     "small": {"make_model": partial(ViT, 32, 4, 192, 6, 3), "epochs": 100},
 }
 
+# What else a preset of this protocol changes, in this and other tasks.
+PROTOCOL: Mapping[str, Any] = {
+    "schedule": WarmUp(0.05, Cosine()),
+    "clip": 1.0,
+    "decayed": matrices,
+}
+
 _COMPARED = "orsg", "arsgw", "adamw", "inner_muon", "schedule_free_adamw"
 
 PYTHON_TRANSFORMER = Task(
@@ -101,15 +108,13 @@ PYTHON_TRANSFORMER = Task(
     load_python_bytes,
     **_LONGER,
     presets={
-        "tiny": _settings(5e-3, 2e-2),
-        "small": _settings(2e-3, 2e-2),
-        "medium": _settings(1e-3, 2e-2),
-        "gpt2-small": _settings(6e-4, 2e-2),
+        "tiny": usual_settings(5e-3, 2e-2),
+        "small": usual_settings(2e-3, 2e-2),
+        "medium": usual_settings(1e-3, 2e-2),
+        "gpt2-small": usual_settings(6e-4, 2e-2),
     },
     variants=_LANGUAGE,
-    schedule=WarmUp(0.05, Cosine()),
-    clip=1.0,
-    decayed=_matrices,
+    **PROTOCOL,
     bits=True,
     searched=_COMPARED,
     compared=_COMPARED,
@@ -128,9 +133,7 @@ CIFAR10_VIT = Task(
     kind=Images(augment_padded, evaluated=10_000),
     batch_size=256,
     **_VISION["tiny"],
-    presets={"tiny": _settings(2e-3, 2e-2), "small": _settings(1e-3, 2e-2)},
+    presets={"tiny": usual_settings(2e-3, 2e-2), "small": usual_settings(1e-3, 2e-2)},
     variants=_VISION,
-    schedule=WarmUp(0.05, Cosine()),
-    clip=1.0,
-    decayed=_matrices,
+    **PROTOCOL,
 )

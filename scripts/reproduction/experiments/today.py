@@ -70,25 +70,84 @@ def evidence(
     sizes: Mapping[str, Size],
     baselines: tuple[str, ...],
     curves: bool = True,
+    epochs: int = 25,
 ) -> Experiment:
-    """An experiment by the protocol of docs/evidence.md, on one of its texts."""
+    """An experiment by the protocol of docs/evidence.md, on one of its texts.
+
+    An epoch is 75 steps.
+    """
     return Experiment(
         name,
         f"{text}-transformer",
-        "no paper: 1,875 steps of the preset tiny, see docs/evidence.md",
+        f"no paper: {75 * epochs:,} steps of the preset tiny, see docs/evidence.md",
         entrants,
         sizes,
         "next byte",
         "next byte",
         at_x=True,
         preset="tiny",
-        epochs=25,
+        epochs=epochs,
         baselines=baselines,
         curves=curves,
     )
 
 
+def _second_stage() -> tuple[Experiment, ...]:
+    steps = Size(
+        "five step sizes each, chosen by training loss with one seed; five other seeds",
+        5,
+        5,
+        searches=True,
+    )
+    vision, characters = "image", "next byte"
+    return (
+        _other_task(
+            "today-cifar10-vit-tiny",
+            "cifar10-vit",
+            "tiny",
+            "1,170 steps of 64 images, of 25,000",
+            steps._replace(epochs=3, examples=25_000, batch_size=64),
+            vision,
+        ),
+        _other_task(
+            "today-mnist-cnn",
+            "mnist-cnn",
+            "today",
+            "468 steps of 32 images, one pass over 15,000",
+            steps._replace(examples=15_000),
+            vision,
+        ),
+        _other_task(
+            "today-wikitext2-lstm",
+            "wikitext2-lstm",
+            "today",
+            "599 steps of 16 rows of 64 bytes, one pass",
+            steps._replace(epochs=1, examples=614_400),
+            characters,
+        ),
+    )
+
+
+def _other_task(
+    name: str, task: str, preset: str, length: str, size: Size, panel: str
+) -> Experiment:
+    """The methods of stage 1, at one length only."""
+    return Experiment(
+        name,
+        task,
+        f"no paper: {length}, see docs/evidence.md",
+        tuple(each._replace(shortened=False) for each in _STAGE_1),
+        {"full": size},
+        panel,
+        panel,
+        at_x=True,
+        preset=preset,
+        baselines=("AdamW", "Muon"),
+    )
+
+
 TODAY = (
+    *_second_stage(),
     *(
         evidence(
             f"today-{text}-tiny",

@@ -111,6 +111,31 @@ def _points() -> Experiment:
     return evidence("today-points", "python", entrants, sizes, baselines, curves=False)
 
 
+def _long() -> Experiment:
+    """More than three times the steps, at what was chosen for the shorter runs."""
+    adamw, orsg = (_ADAMW["python"],), (_ORSG,)
+    entrants = (
+        entrant("AdamW", "adamw", adamw, b2=0.99),
+        entrant("NAdamW", "nadamw", adamw, b2=0.99),
+        entrant("Muon", "inner_muon", orsg),
+        entrant("ORSG", "orsg", orsg),
+        entrant("ARSGW", "arsgw", adamw),
+        entrant(
+            "Schedule-free AdamW", "schedule_free_adamw", (0.01,), "constant", b2=0.99
+        ),
+        *(
+            entrant(f"{label}, averaged remotely", name, steps, "constant", **b2)
+            for label, name, steps, b2 in (
+                ("AdamW", "averaged_adamw", adamw, {"b2": 0.99}),
+                ("ORSG", "averaged_orsg", (_ORSG / 2,), {}),
+            )
+        ),
+    )
+    protocol = Size("at the step sizes of shorter runs; three seeds", 3, 3, True)
+    sizes, baselines = {"full": protocol}, ("AdamW", "Muon")
+    return evidence("today-long", "python", entrants, sizes, baselines, epochs=80)
+
+
 _OF_ORSG, _OF_ARSGW = _ablation_of_orsg(), _ablation_of_arsgw()
 VARIANTS = (
     _drop_in("python"),
@@ -118,6 +143,7 @@ VARIANTS = (
     _OF_ORSG,
     _OF_ARSGW,
     _points(),
+    _long(),
 )
 # Of the ablations, but for the methods as they are.
 VARIANTS_OF = {
