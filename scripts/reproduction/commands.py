@@ -25,7 +25,13 @@ from arsg_optax.demos.tasks.configuration import RunConfig
 from scripts.reproduction.experiments import EXPERIMENTS, find_experiment
 from scripts.reproduction.experiments.entrants import Experiment, Size
 from scripts.reproduction.progress import ExperimentProgress
-from scripts.reproduction.report.overview import Overview, largest, look, verdicts
+from scripts.reproduction.report.overview import (
+    Judged,
+    Overview,
+    largest,
+    look,
+    verdicts,
+)
 from scripts.reproduction.runs.cluster import EXECUTORS, run_as_jobs
 from scripts.reproduction.runs.plan import (
     first_trials,
@@ -36,7 +42,7 @@ from scripts.reproduction.runs.plan import (
 from scripts.reproduction.runs.runner import run_all
 from scripts.reproduction.store import Store
 
-RUNS = Path("results/runs")
+RUNS, THEOREMS = Path("results/runs"), Path("results/theorems.json")
 PROGRAM = "python -m scripts.reproduction"
 
 
@@ -257,6 +263,7 @@ class Report:
     """
 
     runs: Annotated[Path, option("Directory of the records.", "DIR")] = RUNS
+    theorems: Annotated[Path, option("Verdicts on them.", "FILE")] = THEOREMS
     out: Annotated[Path, option("The page.", "FILE")] = Path("results/report.html")
 
 
@@ -280,15 +287,55 @@ def report(arguments: Sequence[str]) -> int:
         raise UsageError(
             f"--runs: there is no directory {options.runs}; running makes it"
         )
+    from scripts.reproduction.findings import theorems
     from scripts.reproduction.report.page import render
 
+    proved = [
+        Judged(each, "computed", v) for each, v in theorems.read(options.theorems)
+    ]
     store = Store(options.runs)
     overviews = [largest(each, store) for each in EXPERIMENTS.values()]
-    page = render(overviews, f"{PROGRAM} report")
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.out, page.encode())
-    except OSError as error:
-        raise UsageError(f"--out: the page cannot be written: {error}") from error
-    make_console().print(str(options.out), highlight=False, soft_wrap=True)
+    page = render(overviews, f"{PROGRAM} report", proved)
+    _keep(options.out, page.encode())
     return 0
+
+
+@dataclass(frozen=True)
+class Theorems:
+    """Judge what the papers prove by eigenvalues and games, in half a minute."""
+
+    out: Annotated[Path, option("The verdicts, JSON.", "FILE")] = THEOREMS
+
+
+def judge_theorems(arguments: Sequence[str]) -> int:
+    """Computes the verdicts on the papers' theory.
+
+    Args:
+        arguments: what follows `theorems`.
+
+    Returns:
+        The exit code: 0, or 2 for options that cannot be read.
+
+    Raises:
+        UsageError: if the file cannot be written.
+    """
+    options = read_options(Theorems, f"{PROGRAM} theorems", arguments)
+    if isinstance(options, int):
+        return options
+    from scripts.reproduction.findings import theorems
+
+    _keep(options.out, theorems.measured())
+    for theorem, verdict in theorems.read(options.out):
+        line = f"{verdict.verdict}: {theorem.text}: {verdict.evidence}"
+        make_console().print(line, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Writes the file and tells its name."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise UsageError(f"--out: {path} cannot be written: {error}") from error
+    make_console().print(str(path), highlight=False, soft_wrap=True)

@@ -123,13 +123,10 @@ def _long() -> Experiment:
         entrant(
             "Schedule-free AdamW", "schedule_free_adamw", (0.01,), "constant", b2=0.99
         ),
-        *(
-            entrant(f"{label}, averaged remotely", name, steps, "constant", **b2)
-            for label, name, steps, b2 in (
-                ("AdamW", "averaged_adamw", adamw, {"b2": 0.99}),
-                ("ORSG", "averaged_orsg", (_ORSG / 2,), {}),
-            )
+        entrant(
+            *("AdamW, averaged remotely", "averaged_adamw", adamw, "constant"), b2=0.99
         ),
+        entrant("ORSG, averaged remotely", "averaged_orsg", (_ORSG / 2,), "constant"),
     )
     protocol = Size("at the step sizes of shorter runs; three seeds", 3, 3, True)
     sizes, baselines = {"full": protocol}, ("AdamW", "Muon")

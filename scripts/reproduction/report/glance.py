@@ -48,10 +48,20 @@ def matrix(
 
     Args:
         overviews: of the experiments, in their order.
-        judged: their claims, by the experiment's name.
+        judged: their claims by the experiment's name, and those of what is computed
+            and not run, which come first.
     """
     run = [each for each in overviews if each.results]
-    rows = [_row(each, judged[each.experiment.name]) for each in run]
+    experiments = {each.experiment.name for each in overviews}
+    rows = [
+        _row(name, found, ("", "", ""))
+        for name, found in judged.items()
+        if name not in experiments
+    ]
+    rows += [
+        _row(each.experiment.name, judged[each.experiment.name], _facts(each))
+        for each in run
+    ]
     heads = ("experiment", "the paper's claims", "our claims")
     head = "".join(f'<th class="text">{escape(text)}</th>' for text in heads)
     head += "".join(
@@ -99,18 +109,17 @@ def claims(experiment: str, judged: Sequence[Judged]) -> str:
     return f'<ul class="claims">{"".join(items)}</ul>' if items else ""
 
 
-def _row(overview: Overview, judged: Sequence[Judged]) -> str:
-    name = overview.experiment.name
+def _facts(overview: Overview) -> tuple[str, ...]:
+    runs = f"{overview.done} of {overview.total}"
+    return overview.name, runs, f"{overview.hours:.1f}"
+
+
+def _row(name: str, judged: Sequence[Judged], facts: Sequence[str]) -> str:
     chips = {True: "", False: ""}
     for number, (text, each) in enumerate(deciding(judged).items()):
         verdict = each.verdict.verdict
         link = f'href="#{name}-{number}" title="{escape(f"{verdict}: {text}")}"'
         chips[each.claim.source == OWN] += _chip(verdict, f"a {link}") + " "
-    facts = (
-        overview.name,
-        f"{overview.done} of {overview.total}",
-        f"{overview.hours:.1f}",
-    )
     return (
         f'<tr><td class="text"><a href="#{name}">{escape(name)}</a></td>'
         f'<td class="chips">{chips[False]}</td><td class="chips">{chips[True]}</td>'

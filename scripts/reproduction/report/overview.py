@@ -16,6 +16,7 @@ from scripts.reproduction.experiments.entrants import (
 from scripts.reproduction.findings.claims import CLAIMS, Claim, judge
 from scripts.reproduction.findings.judges import NOT_RUN, VERDICTS, Verdict
 from scripts.reproduction.findings.results import Result, find_results
+from scripts.reproduction.findings.theorems import Theorem
 from scripts.reproduction.runs.plan import known_trials
 from scripts.reproduction.store import Store
 
@@ -34,11 +35,12 @@ class Judged(NamedTuple):
 
     Attributes:
         claim: the statement.
-        kind: of the settings, perhaps two, empty if it was not run.
+        kind: of the settings, perhaps two, empty if it was not run; of a theorem how
+            the verdict was found.
         verdict: on them.
     """
 
-    claim: Claim
+    claim: Claim | Theorem
     kind: str
     verdict: Verdict
 

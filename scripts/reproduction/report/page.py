@@ -24,6 +24,8 @@ from scripts.reproduction.report.parts import (
 from scripts.reproduction.report.tables import Table
 
 _TITLE = "The papers' experiments, rerun"
+# The name of their row and section.
+_THEOREMS = "theorems"
 _EXPLANATION = """
 <p class="note">Curves are means over seeds, the bands of the losses go from the
 lowest seed to the highest; full lines are this package's methods, dashed ones others'.
@@ -48,23 +50,37 @@ selects settings, and results come from other seeds; validation data select noth
 """
 
 
-def render(overviews: Sequence[Overview], command: str) -> str:
+def render(
+    overviews: Sequence[Overview], command: str, theorems: Sequence[Judged] = ()
+) -> str:
     """The page as text; equal records give equal pages.
 
     Args:
         overviews: of the experiments, in their order.
         command: that writes it.
+        theorems: verdicts on what the papers prove, if there are any.
     """
-    judged = {each.experiment.name: verdicts(each) for each in overviews}
+    judged = {_THEOREMS: theorems} if theorems else {}
+    judged |= {each.experiment.name: verdicts(each) for each in overviews}
     body = [
         f"<style>{STYLE}</style>",
         f"<h1>{escape(_TITLE)}</h1>",
         matrix(overviews, judged),
         _folded("What the figures and tables show", _EXPLANATION),
+        *([_proved(theorems)] if theorems else []),
         *(_section(each, judged[each.experiment.name]) for each in overviews),
         f"<p>Written by <code>{escape(command)}</code>.</p>",
     ]
     return document(_TITLE, "\n".join(body))
+
+
+def _proved(theorems: Sequence[Judged]) -> str:
+    about = (
+        f'<h2 id="{_THEOREMS}">{_THEOREMS}</h2><p>What the papers prove, held against '
+        "eigenvalues and games. Written by <code>python -m scripts.reproduction "
+        "theorems</code>.</p>"
+    )
+    return about + claims(_THEOREMS, theorems)
 
 
 def _section(overview: Overview, judged: Sequence[Judged]) -> str:
