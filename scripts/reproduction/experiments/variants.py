@@ -53,7 +53,10 @@ def _ablation_of_arsgw() -> Experiment:
     arsgw = "arsgw", step
     entrants = (
         entrant("ARSGW", *arsgw),
-        *(entrant(f"ARSGW, μ = {mu}", *arsgw, observation=mu) for mu in (0.05, 0.2)),
+        *(
+            entrant(f"ARSGW, μ = {mu}", *arsgw, observation=mu)
+            for mu in (0.05, 0.2, 0.3)
+        ),
         *(entrant(f"ARSGW, δ = {d}", *arsgw, b1=LogTime(d)) for d in (4.0, 16.0)),
         entrant("ARSGW, b1 = 0.9", *arsgw, b1=0.9),
         entrant("ARSGW, exact", *arsgw, exact=True),
