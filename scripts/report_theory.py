@@ -28,6 +28,7 @@ from arsg_optax.demos.tasks.configuration import RunConfig
 from arsg_optax.demos.training.optimizers import find_optimizer
 from arsg_optax.demos.training.trainer import Trainer
 from scripts.reproduction.experiments import find_experiment
+from scripts.reproduction.experiments.today import FORMER
 from scripts.reproduction.findings.results import (
     Result,
     difference,
@@ -147,7 +148,7 @@ def main() -> None:
     found = find_results(EXPERIMENT, SIZE, Store(Path("results/runs")))
     results = {each.label: each for each in found}
     ours = {k: r for k, r in results.items() if r.config.optimizer == "arsgw"}
-    config = ours["ARSGW"].config
+    config = ours[FORMER].config
     task = config.chosen_task()
     spectra = measure(config, task.data(None))
     total = spectra[-1].step // max(EPOCHS) * task.epochs
@@ -161,7 +162,7 @@ def main() -> None:
 
 
 def _table(results: Mapping[str, Result], spectra: list[Spectrum], total: int) -> None:
-    base = results["ARSGW"]
+    base = results[FORMER]
     measured = {}
     for label, each in results.items():
         against = difference(each, base, final_test_loss_x)
