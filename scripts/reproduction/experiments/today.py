@@ -39,6 +39,7 @@ _ENTRANTS = (
     entrant("Muon", "inner_muon", _ORTHOGONAL),
     entrant("ORSG", "orsg", _ORTHOGONAL),
     entrant(FORMER, "arsgw", _ADAPTIVE, observation=0.1),
+    entrant("ARSGW", "arsgw", _ADAPTIVE, observation=0.2),
     entrant("AdamW, averaged", "averaged_adamw", _ADAPTIVE, "constant"),
     entrant("ORSG, averaged", "averaged_orsg", _ORTHOGONAL, "constant"),
 )
