@@ -140,9 +140,10 @@ def _long() -> Experiment:
         entrant(
             *("AdamW, averaged remotely", "averaged_adamw", adamw, "constant"), b2=0.99
         ),
-        entrant("ORSG, averaged remotely", "averaged_orsg", (_ORSG / 2,), "constant"),
+        # The two constant step sizes are those that `today-points` chose.
+        entrant("ORSG, averaged remotely", "averaged_orsg", (0.08,), "constant"),
         entrant(
-            *("ORSG, average 0.999", "smoothed_orsg", (_ORSG / 2,), "constant"),
+            *("ORSG, average 0.999", "smoothed_orsg", (0.01,), "constant"),
             average=0.999,
         ),
     )
