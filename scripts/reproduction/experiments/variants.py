@@ -137,9 +137,6 @@ def _long() -> Experiment:
         entrant(
             "Schedule-free AdamW", "schedule_free_adamw", (0.01,), "constant", b2=0.99
         ),
-        entrant(
-            *("AdamW, averaged remotely", "averaged_adamw", adamw, "constant"), b2=0.99
-        ),
         # The two constant step sizes are those that `today-points` chose.
         entrant("ORSG, averaged remotely", "averaged_orsg", (0.08,), "constant"),
         entrant(
