@@ -24,7 +24,7 @@ def moments_like(
 
     def moment(param):
         filled = jnp.full_like(param, fill, dtype=dtype or compute_dtype(param))
-        # Of a () parameter full_like returns a () fill itself, which a caller may own.
+        # For a () parameter full_like returns the fill itself, which a caller may own.
         return jnp.array(filled, copy=True) if isinstance(fill, jax.Array) else filled
 
     return jax.tree.map(moment, params)

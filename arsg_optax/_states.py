@@ -52,7 +52,7 @@ def find_states(opt_state: optax.OptState) -> list[Found]:
         children, _ = jax.tree_util.tree_flatten_with_path(
             node, is_leaf=lambda child: child is not node
         )
-        # An array is its own only child; Flax NNX wraps each one in a variable.
+        # An array is its own only child. Flax NNX wraps each array in a variable.
         if any(not step for step, _ in children) or hasattr(node, "__jax_array__"):
             return
         if type(node) not in _CONTAINERS:

@@ -54,7 +54,7 @@ class Schedules(NamedTuple):
         if value is not None and not callable(value):
             check("observation", value)
             value = concrete(value)
-            # The default may come as a float32, and None of what cannot be read.
+            # The default may come as a float32, and as None where it cannot be read.
             unread = value is None or np.isclose(value, DEFAULT_OBSERVATION, rtol=1e-7)
             value = None if unread else value
         if value is not None:

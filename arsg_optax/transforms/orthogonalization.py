@@ -279,7 +279,7 @@ def _off_explicit_mesh(function, x):
         return function(x)
     if hasattr(jax.sharding, "auto_axes"):
         return jax.sharding.auto_axes(function, out_sharding=sharding)(x)
-    # Of JAX 0.6.
+    # JAX 0.6 has no such attribute.
     auto_axes: Any = importlib.import_module("jax.experimental.shard").auto_axes
     axes = sharding.mesh.explicit_axes
     return auto_axes(function, axes=axes, out_shardings=sharding)(x)

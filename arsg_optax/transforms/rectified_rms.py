@@ -121,7 +121,7 @@ def _average_length(beta, count):
     coth(L/2) - t (coth(tL/2) - 1) and so t c(tL/2) + 1 - c(L/2), a sum of positive
     parts, where c(z) = 1 - coth(z) + 1/z falls from 1 to 0.
     """
-    # Of a Python number the logarithm is taken in double precision.
+    # The logarithm of a Python number is taken in double precision.
     exact = isinstance(beta, float) and beta > 0
     rate = -math.log(beta) if exact else -jnp.log(beta)
     half = jnp.asarray(rate, default_float()) / 2

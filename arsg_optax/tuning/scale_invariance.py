@@ -128,7 +128,7 @@ class _Probe(NamedTuple):
 
     loss: jax.Array  # ()
     gradient: Arrays
-    # ||factor * gradient - reference|| of each array; of the others factor is 1.
+    # ||factor * gradient - reference|| for each array; the factor is 1 for the others.
     deviations: Arrays
 
 

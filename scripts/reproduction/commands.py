@@ -332,7 +332,7 @@ def judge_theorems(arguments: Sequence[str]) -> int:
 
 
 def _keep(path: Path, content: bytes) -> None:
-    """Writes the file and tells its name."""
+    """Writes the file and prints its name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)

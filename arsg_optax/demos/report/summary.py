@@ -1,8 +1,8 @@
 """The numbers of the final table, as text, for the terminal and the web page alike.
 
 One criterion: the test loss at the optimizer's own evaluation point x after the last
-epoch. It ranks the optimizers, the loss to reach is one of it, and the loss by which
-the presets' step sizes were searched is the same on held-out training examples.
+epoch. It ranks the optimizers, and the loss to reach is such a loss. The search for the
+presets' step sizes used the same loss on held-out training examples.
 """
 
 import math

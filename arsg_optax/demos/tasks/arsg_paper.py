@@ -91,7 +91,7 @@ _RESNET20_FINE: Mapping[str, Settings] = {
     "ranger": _ranger(0.005, 0.9, 0.999, 0.2),
 }
 
-# WikiText-2 as bytes, of which two cores do a step in a fortieth of a second: with the
+# WikiText-2 as bytes, so that a step takes two cores a fortieth of a second: with the
 # 33,278 words of the paper's network it takes them one.
 _CHARACTERS = {
     **PROTOCOL,
