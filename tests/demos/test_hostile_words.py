@@ -7,7 +7,8 @@ import pytest
 
 from arsg_optax.demos import cli
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.tasks.configuration import RunConfig, read_config
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.configuration_files import read_config
 from arsg_optax.demos.tasks.records import Epoch, Outcome, RunRecord, text
 
 WORDS = (

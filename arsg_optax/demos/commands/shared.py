@@ -16,7 +16,8 @@ from rich.console import Console
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.tasks import TASKS
-from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig, read_config
+from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig
+from arsg_optax.demos.tasks.configuration_files import read_config
 from arsg_optax.demos.training.optimizers import OPTIMIZERS
 
 _PLAIN_WIDTH = 110

@@ -27,7 +27,8 @@ from arsg_optax.demos.tasks.callbacks import (
     TensorBoard,
     WeightsAndBiases,
 )
-from arsg_optax.demos.tasks.configuration import RunConfig, read_config
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.configuration_files import read_config
 from arsg_optax.demos.tasks.material import load
 from arsg_optax.demos.tasks.records import Outcome, RunRecord
 from arsg_optax.demos.tasks.run import evaluate, resume

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import write_atomically
-from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig, decode, encode
+from arsg_optax.demos.tasks.configuration import RunConfig, TaskConfig, encode
+from arsg_optax.demos.tasks.configuration_files import decode
 from arsg_optax.demos.training.evaluation import PointScores
 
 # Of the file. The first format, 1, had neither this number nor a checksum.

@@ -8,7 +8,8 @@ from pathlib import Path
 from arsg_optax.demos.errors import UsageError
 from arsg_optax.demos.files import check_no_links, held
 from arsg_optax.demos.tasks.callbacks import Callbacks
-from arsg_optax.demos.tasks.configuration import RunConfig, read_config
+from arsg_optax.demos.tasks.configuration import RunConfig
+from arsg_optax.demos.tasks.configuration_files import read_config
 from arsg_optax.demos.tasks.material import Material, load
 from arsg_optax.demos.tasks.records import RECORD, Epoch, RunRecord, read
 from arsg_optax.demos.tasks.session import CONFIG, Session

@@ -12,7 +12,8 @@ import numpy as np
 from arsg_optax.demos.errors import CheckpointError, DamagedError, UsageError
 from arsg_optax.demos.files import write_atomically
 from arsg_optax.demos.tasks.callbacks import Callbacks
-from arsg_optax.demos.tasks.configuration import FORMAT, RunConfig, encode
+from arsg_optax.demos.tasks.configuration import RunConfig, encode
+from arsg_optax.demos.tasks.configuration_files import FORMAT
 from arsg_optax.demos.tasks.material import Material
 from arsg_optax.demos.tasks.records import (
     RECORD,

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.tasks.configuration import decode, encode
+from arsg_optax.demos.tasks.configuration import encode
+from arsg_optax.demos.tasks.configuration_files import decode
 from arsg_optax.demos.tasks.records import Epoch, RunRecord
 from arsg_optax.demos.tasks.settings import Constant, Cosine, Drops
 from scripts.reproduction.experiments import EXPERIMENTS, find_experiment

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from arsg_optax.demos.errors import UsageError
-from arsg_optax.demos.tasks.configuration import RunConfig, decode, encode
+from arsg_optax.demos.tasks.configuration import RunConfig, encode
+from arsg_optax.demos.tasks.configuration_files import decode
 from arsg_optax.demos.tasks.records import Epoch, RunRecord, read
 from arsg_optax.demos.tasks.settings import AtEpoch, Ramp
 from scripts.reproduction.store import Store
