@@ -25,7 +25,10 @@ class Layout(NamedTuple):
 
     Every batch is split over all devices. Parameters and what the optimizer keeps of
     their shape are split over the axis `fsdp`, along the largest of their axes that it
-    divides, and are the same along the axis `data`.
+    divides, and are the same along the axis `data`. What the optimizer keeps of a
+    stack of matrices is split by matrix instead where the devices divide their number,
+    and so is the update: a device orthogonalizes whole matrices and asks nobody.
+    Parameters are not: the network's loop over layers would gather the stack each time.
 
     Attributes:
         mesh: of the axes `data` and `fsdp`.
@@ -61,23 +64,40 @@ class Layout(NamedTuple):
 
     def of_state(self, state: Any) -> Any:
         """Shardings of a :class:`TrainState` of arrays or their shapes."""
-        over = AXES if self.split_state else AXES[1:]
         return state._replace(
-            held=self._split(state.held, AXES[1:]),
-            opt_state=self._split(state.opt_state, over),
+            held=self.of_params(state.held),
+            opt_state=self.of_optimizer(state.opt_state),
             model_state=jax.tree.map(lambda _: self.replicated(), state.model_state),
             losses=self.replicated(),
         )
 
-    def _split(self, tree: Any, over: tuple[str, ...]) -> Any:
+    def of_params(self, tree: Any) -> Any:
+        """Shardings of parameters as the network takes them."""
+        return self._split(tree, AXES[1:])
+
+    def of_gradients(self, tree: Any) -> Any:
+        """Shardings of gradients as the network's loop over layers sums them."""
+        return self._split(tree, self._optimizer_axes)
+
+    def of_optimizer(self, tree: Any) -> Any:
+        """Shardings of the optimizer's arrays, and of all that its update works on."""
+        return self._split(tree, self._optimizer_axes, by_matrix=True)
+
+    @property
+    def _optimizer_axes(self) -> tuple[str, ...]:
+        return AXES if self.split_state else AXES[1:]
+
+    def _split(self, tree: Any, over: tuple[str, ...], by_matrix: bool = False) -> Any:
         count = math.prod(self.mesh.shape[name] for name in over)
 
         def sharding(leaf: Any) -> NamedSharding:
             sizes = [size if size % count == 0 else 0 for size in leaf.shape]
             if math.prod(leaf.shape) < _SMALLEST or not any(sizes):
                 return self.replicated()
-            largest = int(np.argmax(sizes))
-            return NamedSharding(self.mesh, PartitionSpec(*largest * (None,), over))
+            # Three axes are a stack of matrices, as for the trainer's optimizers.
+            stacked = by_matrix and len(sizes) == 3 and sizes[0]
+            axis = 0 if stacked else int(np.argmax(sizes))
+            return NamedSharding(self.mesh, PartitionSpec(*axis * (None,), over))
 
         return jax.tree.map(sharding, tree)
 
