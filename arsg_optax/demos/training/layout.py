@@ -56,6 +56,28 @@ class Layout(NamedTuple):
 
         return jax.tree.map(placed, tree)
 
+    def own_rows(self, size: int) -> np.ndarray | None:
+        """Numbers of those rows of a batch that this process's devices take.
+
+        None for all: the process is alone, or the devices do not divide the size, so
+        that the batch lies whole on each.
+        """
+        if is_alone() or size % self.devices:
+            return None
+        parts = self.rows().addressable_devices_indices_map((size,))
+        return np.unique([np.arange(size)[index] for index in parts.values()])
+
+    def from_own_rows(self, tree: _Tree, size: int) -> _Tree:
+        """A batch of which each process holds its :meth:`own_rows`."""
+        if self.own_rows(size) is None:
+            return self.over_rows(tree)
+
+        def placed(array: np.ndarray) -> jax.Array:
+            whole = (size, *array.shape[1:])
+            return jax.make_array_from_process_local_data(self.rows(), array, whole)
+
+        return jax.tree.map(placed, tree)
+
     def batch(self, tree: _Tree) -> _Tree:
         """A batch inside `jit`, split along its first axis."""
         return jax.tree.map(
