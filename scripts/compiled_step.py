@@ -85,8 +85,8 @@ def count(text: str) -> Counts:
     """Counts what the text of a compiled program says."""
     bodies, entry = computations(text)
     flops = moved = cycles = 0.0
-    exchanges: dict[str, Exchange] = {}
-    for name, (times, stack, kernels) in _runs(bodies, entry).items():
+    runs = _runs(bodies, entry)
+    for name, (times, stack, kernels) in runs.items():
         for each in bodies[name]:
             flops += times * _flops(each)
             if kernels and each.opcode not in _IDLE:
@@ -94,16 +94,30 @@ def count(text: str) -> Counts:
                 moved += times * sum(array.bytes(stack) for array in arrays)
                 estimate = re.search(r'"estimated_cycles":"(\d+)"', each.line)
                 cycles += times * int(estimate[1]) if estimate else 0
+    return Counts(flops, moved, _exchanges(bodies, runs), cycles)
+
+
+def _exchanges(
+    bodies: dict[str, list[Instruction]], runs: dict[str, tuple[int, int, bool]]
+) -> dict[str, Exchange]:
+    """By kind. A TPU spreads one over several kernels, each of which names it."""
+    seen: dict[tuple[str, str], Exchange] = {}
+    for name, (times, _, _) in runs.items():
+        found: dict[tuple[str, str], Exchange] = {}
+        for each in bodies[name]:
             if kind := _collective(each, name):
-                before = exchanges.get(kind, Exchange(0, 0.0))
-                size = max(
-                    sum(array.bytes() for array in side)
-                    for side in (each.reads, each.writes)
-                )
-                exchanges[kind] = Exchange(
-                    before.count + times, before.bytes + times * size
-                )
-    return Counts(flops, moved, exchanges, cycles)
+                sides = (each.reads, each.writes)
+                size = max(sum(array.bytes() for array in side) for side in sides)
+                channel = re.search(r"channel_id=(\d+)", each.line)
+                key = kind, channel[1] if channel else each.line
+                before = found.get(key, Exchange(0, 0.0))
+                found[key] = Exchange(before.count + times, before.bytes + times * size)
+        seen |= {key: max(each, seen.get(key, each)) for key, each in found.items()}
+    totals: dict[str, Exchange] = {}
+    for (kind, _), each in seen.items():
+        before = totals.get(kind, Exchange(0, 0.0))
+        totals[kind] = Exchange(before.count + each.count, before.bytes + each.bytes)
+    return totals
 
 
 def _collective(instruction: Instruction, computation: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -153,8 +153,9 @@ def training_batches(
     seed: int,
     epoch: int,
     start: int = 0,
+    rows: np.ndarray | None = None,
     threads: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """An epoch's batches in random order, from batch `start` on.
 
     They depend on seed and epoch alone, not on the number of threads.
@@ -166,6 +167,7 @@ def training_batches(
         seed: of order, parts and flips, at least 0.
         epoch: likewise.
         start: batches to leave out; they are not read.
+        rows: of each batch, which alone are read, None for all.
         threads: that read and decode, None or 0 for one per core.
 
     Returns:
@@ -185,13 +187,13 @@ def training_batches(
     if not 0 <= start <= batches:
         raise ValueError(f"start must be from 0 to {batches} batches, got {start}")
     order = np.random.default_rng((_ORDER, seed, epoch)).permutation(count)
-    rows = order[: batches * batch_size].reshape(batches, batch_size)
+    drawn = order[: batches * batch_size].reshape(batches, batch_size)
 
     def example(row: int) -> np.ndarray:
         random = np.random.default_rng((_IMAGE, seed, epoch, row))
         return training_example(split.image(row), size, random)
 
-    return _read(example, split.labels, rows[start:], threads)
+    return _read(example, split.labels, _of(drawn[start:], rows), threads)
 
 
 def evaluation_batches(
@@ -200,8 +202,9 @@ def evaluation_batches(
     batch_size: int,
     size: int = 224,
     limit: int | None = None,
+    rows: np.ndarray | None = None,
     threads: int | None = None,
-) -> Iterator[WeightedBatch]:
+) -> Generator[WeightedBatch, None, None]:
     """All images, or `limit` of them spread over the split, in one order.
 
     Args:
@@ -209,6 +212,7 @@ def evaluation_batches(
         batch_size: images per batch; the last is filled up with repetitions.
         size: height and width of the middle part.
         limit: number of images, None for all.
+        rows: as for :func:`training_batches`.
         threads: as for :func:`training_batches`.
 
     Returns:
@@ -224,17 +228,22 @@ def evaluation_batches(
             f"batch_size and limit must be at least 1, got {batch_size} and {limit}"
         )
     # Spread, because folders are sorted by class.
-    rows = np.linspace(0, len(split.files) - 1, count).astype(np.int64)
+    spread = np.linspace(0, len(split.files) - 1, count).astype(np.int64)
     missing = -count % batch_size
-    filled = np.concatenate([rows, np.resize(rows, missing)]).reshape(-1, batch_size)
+    filled = np.concatenate([spread, np.resize(spread, missing)])
+    filled = _of(filled.reshape(-1, batch_size), rows)
     weights = np.concatenate([np.ones(count), np.zeros(missing)]).astype(np.float32)
 
     def example(row: int) -> np.ndarray:
         return evaluation_example(split.image(row), size)
 
     found = _read(example, split.labels, filled, threads)
-    parts = weights.reshape(-1, batch_size)
+    parts = _of(weights.reshape(-1, batch_size), rows)
     return ((*batch, part) for batch, part in zip(found, parts, strict=True))
+
+
+def _of(batches: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    return batches if rows is None else batches[:, rows]
 
 
 def _read(
@@ -242,7 +251,7 @@ def _read(
     labels: Sequence[int],
     rows: np.ndarray,
     threads: int | None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches `rows` `[batches, batch]`, read ahead of their use.
 
     Pillow decodes and resizes without Python's lock, so threads do for processes.

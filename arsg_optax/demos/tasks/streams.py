@@ -1,9 +1,9 @@
 """Images too many for the device, which the host reads during training."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from arsg_optax.demos.imagenet import (
     FolderSplit,
@@ -15,20 +15,12 @@ from arsg_optax.demos.tasks.task import DTYPES, Setup, Task
 from arsg_optax.demos.training.problems import ClassificationProblem
 from arsg_optax.demos.training.sources import (
     EvaluationSet,
+    HostBatches,
     Sources,
+    StreamedBatches,
     StreamSource,
     as_they_are,
 )
-
-
-class _Again:
-    """Batches that can be gone through many times, read anew each time."""
-
-    def __init__(self, make: Callable[[], Iterator[Any]]):
-        self.make = make
-
-    def __iter__(self) -> Iterator[Any]:
-        return self.make()
 
 
 class StreamedImages(NamedTuple):
@@ -56,28 +48,32 @@ class StreamedImages(NamedTuple):
         """Classification."""
         numbers: Any = {"size": self.size, "threads": self.workers}
 
-        def batches(epoch: int, start: int) -> Iterator[Any]:
+        def read(epoch: int, start: int, rows: np.ndarray | None) -> HostBatches:
             return training_batches(
                 data.train,
                 batch_size=task.batch_size,
                 seed=seed,
                 epoch=epoch,
                 start=start,
+                rows=rows,
                 **numbers,
             )
 
         def evaluation(split: FolderSplit, limit: int | None) -> EvaluationSet:
             batch_size = min(task.batch_size, len(split.files))
             options = {"batch_size": batch_size, "limit": limit, **numbers}
-            make = partial(evaluation_batches, split, **options)
-            return EvaluationSet(_Again(make), as_they_are)
+
+            def read(rows: np.ndarray | None) -> HostBatches:
+                return evaluation_batches(split, rows=rows, **options)
+
+            return EvaluationSet(StreamedBatches(batch_size, read), as_they_are)
 
         def make_model(rngs: Any) -> Any:
             classes = len(data.train.classes)
             return task.make_model(rngs=rngs, classes=classes, dtype=DTYPES[dtype])
 
         sources = Sources(
-            StreamSource(self.count(data) // task.batch_size, batches),
+            StreamSource(self.count(data) // task.batch_size, task.batch_size, read),
             evaluation(data.train, self.evaluated),
             evaluation(data.validation, None),
         )

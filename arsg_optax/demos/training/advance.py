@@ -177,7 +177,7 @@ class _Stream:
         self._source, self._layout = source, layout
         self._seed = np.uint32(seed)
         self._at = (0, 0)
-        self._batches: Iterator[tuple[np.ndarray, ...]] = iter(())
+        self._batches: Iterator[Batch] = iter(())
         step = make_step(problem, optimizer, points, layout)
 
         def keyed(state, batch, seed, epoch, index):
@@ -191,7 +191,6 @@ class _Stream:
         batches = self._from(epoch, start)
         first = next(batches)
         self._batches = itertools.chain([first], batches)
-        first = self._placed(first)
         numbers = (self._seed, np.uint32(epoch), np.int32(start))
         self._step = self._step.lower(state, first, *numbers).compile()
 
@@ -201,18 +200,15 @@ class _Stream:
         """As :class:`Advance` says."""
         batches = self._from(epoch, start)
         for index in range(start, stop):
-            batch = self._placed(next(batches))
+            batch = next(batches)
             numbers = (self._seed, np.uint32(epoch), np.int32(index))
             state = self._step(state, batch, *numbers)
         self._at = (epoch, stop)
         return state
 
-    def _placed(self, batch: tuple[np.ndarray, ...]) -> Any:
-        return batch if self._layout is None else self._layout.over_rows(batch)
-
-    def _from(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def _from(self, epoch: int, start: int) -> Iterator[Batch]:
         if self._at != (epoch, start):
-            self._batches = self._source.batches(epoch, start)
+            self._batches = self._source.batches(epoch, start, self._layout)
             self._at = (epoch, start)
         return self._batches
 
@@ -222,7 +218,6 @@ class _Stream:
             left = count - (epoch - _ASIDE) * self._source.steps_per_epoch
             if left <= 0:
                 return
-            # Closed here, as a stream that is left keeps its processes.
-            opened: Any = self._source.batches(epoch, 0)
+            opened: Any = self._source.batches(epoch, 0, self._layout)
             with closing(opened) as batches:
                 yield from itertools.islice(batches, left)

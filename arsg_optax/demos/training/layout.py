@@ -25,7 +25,10 @@ class Layout(NamedTuple):
 
     Every batch is split over all devices. Parameters and what the optimizer keeps of
     their shape are split over the axis `fsdp`, along the largest of their axes that it
-    divides, and are the same along the axis `data`.
+    divides, and are the same along the axis `data`. What the optimizer keeps of a
+    stack of matrices is split by matrix instead where the devices divide their number,
+    and so is the update: a device orthogonalizes whole matrices and asks nobody.
+    Parameters are not: the network's loop over layers would gather the stack each time.
 
     Attributes:
         mesh: of the axes `data` and `fsdp`.
@@ -53,6 +56,28 @@ class Layout(NamedTuple):
 
         return jax.tree.map(placed, tree)
 
+    def own_rows(self, size: int) -> np.ndarray | None:
+        """Numbers of those rows of a batch that this process's devices take.
+
+        None for all: the process is alone, or the devices do not divide the size, so
+        that the batch lies whole on each.
+        """
+        if is_alone() or size % self.devices:
+            return None
+        parts = self.rows().addressable_devices_indices_map((size,))
+        return np.unique([np.arange(size)[index] for index in parts.values()])
+
+    def from_own_rows(self, tree: _Tree, size: int) -> _Tree:
+        """A batch of which each process holds its :meth:`own_rows`."""
+        if self.own_rows(size) is None:
+            return self.over_rows(tree)
+
+        def placed(array: np.ndarray) -> jax.Array:
+            whole = (size, *array.shape[1:])
+            return jax.make_array_from_process_local_data(self.rows(), array, whole)
+
+        return jax.tree.map(placed, tree)
+
     def batch(self, tree: _Tree) -> _Tree:
         """A batch inside `jit`, split along its first axis."""
         return jax.tree.map(
@@ -61,23 +86,40 @@ class Layout(NamedTuple):
 
     def of_state(self, state: Any) -> Any:
         """Shardings of a :class:`TrainState` of arrays or their shapes."""
-        over = AXES if self.split_state else AXES[1:]
         return state._replace(
-            held=self._split(state.held, AXES[1:]),
-            opt_state=self._split(state.opt_state, over),
+            held=self.of_params(state.held),
+            opt_state=self.of_optimizer(state.opt_state),
             model_state=jax.tree.map(lambda _: self.replicated(), state.model_state),
             losses=self.replicated(),
         )
 
-    def _split(self, tree: Any, over: tuple[str, ...]) -> Any:
+    def of_params(self, tree: Any) -> Any:
+        """Shardings of parameters as the network takes them."""
+        return self._split(tree, AXES[1:])
+
+    def of_gradients(self, tree: Any) -> Any:
+        """Shardings of gradients as the network's loop over layers sums them."""
+        return self._split(tree, self._optimizer_axes)
+
+    def of_optimizer(self, tree: Any) -> Any:
+        """Shardings of the optimizer's arrays, and of all that its update works on."""
+        return self._split(tree, self._optimizer_axes, by_matrix=True)
+
+    @property
+    def _optimizer_axes(self) -> tuple[str, ...]:
+        return AXES if self.split_state else AXES[1:]
+
+    def _split(self, tree: Any, over: tuple[str, ...], by_matrix: bool = False) -> Any:
         count = math.prod(self.mesh.shape[name] for name in over)
 
         def sharding(leaf: Any) -> NamedSharding:
             sizes = [size if size % count == 0 else 0 for size in leaf.shape]
             if math.prod(leaf.shape) < _SMALLEST or not any(sizes):
                 return self.replicated()
-            largest = int(np.argmax(sizes))
-            return NamedSharding(self.mesh, PartitionSpec(*largest * (None,), over))
+            # Three axes are a stack of matrices, as for the trainer's optimizers.
+            stacked = by_matrix and len(sizes) == 3 and sizes[0]
+            axis = 0 if stacked else int(np.argmax(sizes))
+            return NamedSharding(self.mesh, PartitionSpec(*axis * (None,), over))
 
         return jax.tree.map(sharding, tree)
 

@@ -1,6 +1,9 @@
 """Where batches come from: arrays on the device, or a stream from the host."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -37,6 +40,37 @@ def as_they_are(inputs: jax.Array) -> jax.Array:
     return inputs
 
 
+HostBatches = Generator[tuple[np.ndarray, ...], None, None]
+
+
+@dataclass(frozen=True)
+class StreamedBatches:
+    """Batches that the host reads anew each time they are gone through.
+
+    Attributes:
+        size: of each, in rows.
+        read: `read(rows)` iterates over them, NumPy arrays of these rows of each batch
+            (None: all), the same ones each time.
+        layout: on several devices, None for one. A process reads the rows of its own
+            devices.
+    """
+
+    size: int
+    read: Callable[[np.ndarray | None], HostBatches]
+    layout: Layout | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        layout = self.layout
+        rows = None if layout is None else layout.own_rows(self.size)
+        # Closed here, as a stream that is left keeps its threads.
+        with closing(self.read(rows)) as batches:
+            batch: Any
+            for batch in batches:
+                yield (
+                    batch if layout is None else layout.from_own_rows(batch, self.size)
+                )
+
+
 class EvaluationSet(NamedTuple):
     """A set in batches of one size.
 
@@ -50,9 +84,9 @@ class EvaluationSet(NamedTuple):
     prepare: Callable[[jax.Array], jax.Array]
 
     def on(self, layout: Layout) -> "EvaluationSet":
-        """The same on several devices; what is read anew each time stays as it is."""
-        if not isinstance(self.batches, tuple | list):
-            return self
+        """The same on several devices."""
+        if isinstance(self.batches, StreamedBatches):
+            return self._replace(batches=replace(self.batches, layout=layout))
         return self._replace(batches=[layout.over_rows(each) for each in self.batches])
 
 
@@ -167,12 +201,20 @@ class StreamSource(NamedTuple):
 
     Attributes:
         steps_per_epoch: their number.
-        batches: `batches(epoch, start)` iterates over an epoch's batches, NumPy
-            arrays, from step `start` on; the same ones each time.
+        batch_size: rows of each.
+        read: `read(epoch, start, rows)` iterates over an epoch's batches, NumPy arrays
+            of these rows of each (None: all), from step `start` on; the same ones each
+            time.
     """
 
     steps_per_epoch: int
-    batches: Callable[[int, int], Iterator[tuple[np.ndarray, ...]]]
+    batch_size: int
+    read: Callable[[int, int, np.ndarray | None], HostBatches]
+
+    def batches(self, epoch: int, start: int, layout: Layout | None) -> Iterator[Batch]:
+        """Those of an epoch on the devices, from step `start` on."""
+        read = partial(self.read, epoch, start)
+        return iter(StreamedBatches(self.batch_size, read, layout))
 
 
 Source = ResidentSource | StreamSource

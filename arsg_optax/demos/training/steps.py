@@ -62,7 +62,9 @@ def make_step(
         problem: the network.
         optimizer: the gradient transformation.
         points: where it takes gradients.
-        layout: of batches on several devices, None for one.
+        layout: on several devices, None for one. The update then works on arrays that
+            lie as the optimizer's: where these are split, gradients are scattered when
+            they are summed, and only the new parameters are gathered.
 
     Returns:
         `step(state, batch, index, key)`, where `index` is the step's number in the
@@ -81,13 +83,24 @@ def make_step(
         point = points.gradient_point(state.held)
         value_and_grad = jax.value_and_grad(loss_at, has_aux=True)
         (value, model_state), gradients = value_and_grad(point)
+        held, opt_state = state.held, state.opt_state
+        if layout is not None:
+            gradients = _lying(layout.of_gradients, gradients)
+            gradients, held = _lying(layout.of_optimizer, (gradients, held))
         # Policies watch the loss; other optimizers ignore it.
-        updates, opt_state = update(gradients, state.opt_state, state.held, value=value)
-        held = optax.apply_updates(state.held, updates)
+        updates, opt_state = update(gradients, opt_state, held, value=value)
+        held = optax.apply_updates(held, updates)
+        if layout is not None:
+            opt_state = _lying(layout.of_optimizer, opt_state)
+            held = _lying(layout.of_params, held)
         losses = state.losses.at[index].set(value.astype(state.losses.dtype))
         return TrainState(held, opt_state, model_state, losses)
 
     return step
+
+
+def _lying(shardings: Callable[[Any], Any], tree: Any) -> Any:
+    return jax.lax.with_sharding_constraint(tree, shardings(tree))
 
 
 def make_resident_step(

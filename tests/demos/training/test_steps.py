@@ -81,7 +81,7 @@ def stream(convolutional: Setup) -> tuple[StreamSource, list[str]]:
     source = resident(convolutional.sources.train)
     events: list[str] = []
 
-    def batches(epoch: int, start: int):
+    def read(epoch: int, start: int, rows: None):
         events.append("opened")
         order = source.order(shuffle_key(0, epoch))
         try:
@@ -92,7 +92,7 @@ def stream(convolutional: Setup) -> tuple[StreamSource, list[str]]:
         finally:
             events.append("closed")
 
-    return StreamSource(source.steps_per_epoch, batches), events
+    return StreamSource(source.steps_per_epoch, 16, read), events
 
 
 def test_a_stream_of_the_same_batches_agrees(convolutional: Setup, stream):
@@ -211,6 +211,6 @@ def optimizer_of(name: str) -> tuple[Any, Any]:
 
 
 def test_a_stream_is_not_resident():
-    stream = StreamSource(1, lambda epoch, start: iter(()))
+    stream = StreamSource(1, 8, lambda epoch, start, rows: (x for x in ()))
     with pytest.raises(TypeError, match="must stay on the device"):
         resident(stream)
