@@ -51,6 +51,7 @@ def test_there_are_some():
         ("mnist_logreg_budget.png", "mnist-logreg-full", "budget.png"),
         ("mnist_cnn_recommended.png", "mnist-cnn-published", "recommended.png"),
         ("today_ablation.png", "today-ablation-full", "budget.png"),
+        ("today_points.png", "today-points-full", "budget.png"),
     ],
 )
 def test_pictures_of_the_documentation_are_the_results(picture, results, name):
