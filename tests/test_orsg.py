@@ -136,7 +136,7 @@ def test_the_muon_of_optax_weighs_the_first_gradients_otherwise(x64, relaxed_pro
 def test_without_a_matrix_it_is_arsgw():
     params = {"w": jnp.ones((3, 4)), "b": jnp.arange(3.0)}
     orthogonal = arsg_optax.orsg(0.1, matrices=False, weight_decay=0.1)
-    adaptive = arsg_optax.arsgw(0.1, observation=0.2, weight_decay=0.1)
+    adaptive = arsg_optax.arsgw(0.1, weight_decay=0.1)
 
     def path(optimizer):
         held, state = params, optimizer.init(params)
@@ -158,7 +158,7 @@ def test_arsgw_follows_its_equations(decay, x64):
         g, b = task.gradient(t, y), _log_time(t)
         m = b * m + (1 - b) * g
         v = 0.9 * v + 0.1 * g**2
-        d = 0.9 * m + 0.1 * g
+        d = 0.8 * m + 0.2 * g
         y = y - 0.01 * (d / (np.sqrt(v / (1 - 0.9 ** (t + 1))) + 1e-8) + decay * y)
         expected.append(y)
     assert deviation(task.path(optimizer), expected, task.start) < 1e-12
@@ -166,7 +166,7 @@ def test_arsgw_follows_its_equations(decay, x64):
 
 def test_arsgw_is_generalized_arsg(x64):
     task = _Matrix((7,))
-    ours = arsg_optax.arsgw(0.01, b1=0.9, b2=0.99)
+    ours = arsg_optax.arsgw(0.01, b1=0.9, b2=0.99, observation=0.1)
     other = arsg_optax.arsg(
         0.01, 0.9, preconditioner=arsg_optax.scale_by_adam_rms(0.99)
     )

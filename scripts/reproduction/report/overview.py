@@ -158,7 +158,8 @@ def _why_not(overview: Overview) -> str:
     size = overview.size
     if not overview.results:
         return "nothing is recorded; --plan prints what it takes"
-    if size.epochs is not None or size.examples is not None:
+    cut = size.epochs is not None or size.examples is not None
+    if cut and overview.name != "full":  # Where the protocol itself is cut.
         return f"not at the protocol's length ({size.runs})"
     return ""
 

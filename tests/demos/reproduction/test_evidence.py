@@ -124,7 +124,7 @@ def test_the_table_has_intervals():
 def test_what_is_run(tmp_path: Path):
     store = Store(tmp_path)
     first = first_trials(EXPERIMENT, SIZE)
-    assert len(first) == 6 * 5
+    assert len(first) == 7 * 5
     assert {each.preset for each in first} == {"tiny"}
     assert {each.epochs for each in first} == {1875 // 75}
     assert {each.batch_size for each in first} == {8}
@@ -132,7 +132,7 @@ def test_what_is_run(tmp_path: Path):
     assert schedules["schedule_free_adamw"] == "constant"
     assert schedules["orsg"] == "task"
     plan = make_plan(EXPERIMENT, SIZE, store)
-    assert (plan.later, plan.hours) == (6 * 5 + 2 * 3 * 5, None)
+    assert (plan.later, plan.hours) == (7 * 5 + 2 * 3 * 5, None)
     for trial in first:
         loss = abs(trial.learning_rate - first[2].learning_rate) + 1
         store.keep(RunRecord(trial, "finished", epochs([loss] * 25), 10.0))
