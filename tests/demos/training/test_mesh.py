@@ -127,25 +127,29 @@ def test_equal_to_one_device(
 
 
 def test_what_is_split(task: Task, dataset: Dataset):
-    setup = _bytes(task, dataset)
+    setup, sizes = _bytes(task, dataset), {"data": 4, "fsdp": 2}
     arsg = OPTIMIZERS["arsg"]
+    layouts = [make_layout(sizes, split_state) for split_state in (False, True)]
+    trainer = Trainer(*setup, arsg.make(0.01), arsg.points, layout=layouts[1])
 
-    def specs(tree: Any) -> set[P]:
-        return {leaf.sharding.spec for leaf in jax.tree.leaves(tree)}
+    def lies() -> Any:
+        return jax.tree.map(lambda leaf: leaf.sharding, trainer.state)
 
-    for split_state, over in ((False, "fsdp"), (True, ("data", "fsdp"))):
-        layout = make_layout({"data": 4, "fsdp": 2}, split_state)
-        trainer = Trainer(*setup, arsg.make(0.01), arsg.points, layout=layout)
-        held, state = trainer.state.held, trainer.state.opt_state
+    born = lies()
+    assert born == layouts[1].of_state(trainer.state)
+    for layout, over in zip(layouts, ("fsdp", ("data", "fsdp")), strict=True):
+        found = layout.of_state(trainer.state)
+        held, state = (
+            {leaf.spec for leaf in jax.tree.leaves(tree)}
+            for tree in (found.held, found.opt_state)
+        )
         # The embedding has 256 rows of 16, a layer's matrices 16 of 16 or 64.
-        columns, rows = P(None, None, "fsdp"), P(None, "fsdp")
-        assert specs(held) == {P(), P("fsdp"), columns, rows}
+        assert held == {P(), P("fsdp"), P(None, None, "fsdp"), P(None, "fsdp")}
         # Eight layers are as many as eight devices can share.
-        assert specs(state) == {P(), P(over)}
+        assert state == {P(), P(over)}
     # It comes back as it was.
     trainer.run_chunk()
-    assert specs(trainer.state.held) == specs(held)
-    assert specs(trainer.state.opt_state) == specs(state)
+    assert lies() == born
 
 
 def test_a_stream_is_split_as_it_comes(task: Task, dataset: Dataset):
