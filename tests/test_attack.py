@@ -268,6 +268,8 @@ def test_the_table_adds_up_and_repeats_what_failed(tmp_path: Path, monkeypatch, 
     held = json.loads((folder / "table.json").read_text())
     assert held["together"] == {"some: failed": 2, "some: one thing": 2}
     assert held["facts"] == {"some": {"size": "3"}} and held["failures"] == []
+    # What only earlier runs tried stays in the table.
+    assert "| some | failed | 0 | 0 | 2 |" in (folder / "table.md").read_text()
     campaign.main(["--only", "some", "--seed", "5", "--trial", "0"])
     assert numbers[-1] == numbers[0] != numbers[1]
     assert campaign.main(["--list"]) == 0

@@ -185,30 +185,23 @@ def _scratch() -> Iterator[Path]:
 
 
 def keep(results: Path, tallies: Mapping[str, Tally], seed: int) -> None:
-    """Writes the table; trials of earlier tables are added up."""
-    before = _former(results)
-    rows = [
-        {
-            "attack": name,
-            "tried": kind,
-            "trials": count,
-            "failures": len(tally.failures) if kind == "failed" else 0,
-            "trials with earlier runs": count + before.get(f"{name}: {kind}", 0),
-        }
-        for name, tally in tallies.items()
-        for kind, count in sorted(tally.trials.items())
-    ]
+    """Writes the table; it goes on with the newest of the earlier ones."""
+    former = _former(results)
+    rows = _rows(tallies, former.get("together", {}))
     together = {
-        **before,
-        **{f"{r['attack']}: {r['tried']}": r["trials with earlier runs"] for r in rows},
+        f"{r['attack']}: {r['tried']}": r["trials with earlier runs"] for r in rows
     }
+    facts = dict(former.get("facts", {}))
+    for name, tally in tallies.items():
+        if tally.facts:
+            facts[name] = {**facts.get(name, {}), **tally.facts}
     command = shlex.join([*PROGRAM.split(), *sys.argv[1:]])
     held = {
         "machine": {**machine(), "command": command},
         "seed": seed,
         "rows": rows,
         "together": together,
-        "facts": {name: tally.facts for name, tally in tallies.items() if tally.facts},
+        "facts": facts,
         "failures": [each for tally in tallies.values() for each in tally.failures],
     }
     folder = results / f"{datetime.date.today().isoformat()}-attack"
@@ -221,10 +214,37 @@ def keep(results: Path, tallies: Mapping[str, Tally], seed: int) -> None:
     print(f"{text}\n{folder}")
 
 
-def _former(results: Path) -> Counter[str]:
-    """Trials by attack and kind in the newest table, which holds earlier ones."""
+def _rows(
+    tallies: Mapping[str, Tally], before: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """A row for each kind of trial, also for those that only earlier runs tried."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, tally in tallies.items():
+        for kind, count in tally.trials.items():
+            failures = len(tally.failures) if kind == "failed" else 0
+            found[name, kind] = {"trials": count, "failures": failures}
+    for key in before:
+        name, kind = key.split(": ", 1)
+        found.setdefault((name, kind), {"trials": 0, "failures": 0})
+    order = [*ATTACKS, *tallies]
+    return [
+        {
+            "attack": name,
+            "tried": kind,
+            **row,
+            "trials with earlier runs": row["trials"]
+            + before.get(f"{name}: {kind}", 0),
+        }
+        for (name, kind), row in sorted(
+            found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
+        )
+    ]
+
+
+def _former(results: Path) -> dict[str, Any]:
+    """The newest table, which holds what earlier ones counted and measured."""
     tables = sorted(results.glob("*-attack/table.json"))
-    return Counter(json.loads(tables[-1].read_text())["together"] if tables else {})
+    return json.loads(tables[-1].read_text()) if tables else {}
 
 
 def _page(held: Mapping[str, Any]) -> str:
