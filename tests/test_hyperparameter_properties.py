@@ -133,3 +133,27 @@ def test_parameters_that_are_no_jax_arrays(name, leaf):
     updates, state = optimizer.update(gradient, state, params)
     assert jax.tree.structure(updates) == jax.tree.structure(params)
     assert all(jnp.all(jnp.isfinite(u)) for u in jax.tree.leaves(updates))
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: arsg_optax.namsg(0.1, exact=np.ones(2)), "exact must be True or"),
+        (
+            lambda: arsg_optax.swnts(0.1, switch_at=3, exact=np.ones(2)),
+            "exact must be True or",
+        ),
+        (lambda: arsg_optax.arsgb(0.1, max_boosts=-1e39), "max_boosts must be a whole"),
+        (lambda: arsg_optax.arsgb(0.1, max_boosts=10**400), "max_boosts must be a"),
+    ],
+)
+def test_what_fuzzing_found(make, named):
+    with pytest.raises(ValueError, match=named):
+        make()
+
+
+def test_a_wrong_mask_of_spheres_is_named():
+    params = {"a": jnp.ones(3)}
+    optimizer = arsg_optax.adarem_s(0.1, sphere_mask=3)
+    with pytest.raises(ValueError, match="sphere_mask"):
+        optimizer.update(params, optimizer.init(params), params)

@@ -132,7 +132,8 @@ def _members(mask: Mask, updates: Any, held: Any) -> list[bool]:
     if wrong:
         raise ValueError(
             f"mask must hold Python booleans, got {wrong[0]!r}; make them with bool(), "
-            "and under inject_hyperparams name the argument in static_args."
+            "and under inject_hyperparams name the argument (sphere_mask of adarem_s) "
+            "in static_args."
         )
 
     remedy = "pass a callable that makes it from params."

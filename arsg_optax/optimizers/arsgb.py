@@ -85,6 +85,7 @@ def arsgb(
       and Algorithm 1.
     """
     check("observation", observation)
+    check("max_boosts", max_boosts)
     boosts = max_boosts if boost_at is None else 1
     if is_number(boosts):
         remedy = f"each of {boosts:g} boosts doubles it, and it must stay below 1."

@@ -176,10 +176,10 @@ def remote_chain(
       (concise), Algorithm 1; `NAMSG <https://arxiv.org/abs/1905.01422v2>`_, eq. 6
       (exact).
     """
+    check_flag("exact", exact)
     schedules = Schedules(learning_rate, b1, observation, distance, exact)
     schedules.check()
     check("weight_decay", weight_decay)
-    check_flag("exact", exact)
     check_flag("debias", debias)
     if exact and debias:
         raise ValueError(
