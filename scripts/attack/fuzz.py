@@ -31,14 +31,14 @@ def _mask(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, tree)
 
 
-_SGD, _RSG = optax.sgd(0.1), arsg_optax.rsg(0.1)
+_SGD, _CLIP, _RSG = optax.sgd(0.1), optax.clip(1.0), arsg_optax.rsg(0.1)
 _LINKS = (arsg_optax.scale_by_adam_rms(), arsg_optax.scale_by_resilience())
 _LINKS += (arsg_optax.scale_by_nonincreasing_rms(), arsg_optax.orthogonalize())
 _OTHERS: dict[str, tuple[Any, ...]] = {
     "inner": (_RSG, _SGD, arsg_optax.arsg(0.1), arsg_optax.adarem(0.1), None, 3),
-    "link": (optax.clip(1.0), *_LINKS, None),
+    "link": (_CLIP, *_LINKS, None),
     "links": ((), *((link,) for link in _LINKS), _LINKS[:2], (optax.adam(0.1),), (3,)),
-    "transforms": ((), (_LINKS[0],), (optax.clip(1.0), _LINKS[2]), (None,)),
+    "transforms": ((), (_LINKS[0],), (_CLIP, _LINKS[2]), (None,)),
     "preconditioner": (*_LINKS, None, _SGD, "adam"),
     "onto": (arsg_optax.Box(-2.0, 2.0), arsg_optax.L2Ball(3.0), None, 1.0),
     "metric": ("optimizer", "euclidean", "other", None),
@@ -85,6 +85,15 @@ class Call(NamedTuple):
         }
         listed = [v for k, v in self.arguments.items() if k not in named]
         return self.make(*(each for values in listed for each in values), **named)
+
+    def makes_floats(self) -> bool:
+        """Whether Optax's own part of it makes float32 steps of whole numbers."""
+        held = [v for v in self.arguments.values() if isinstance(v, tuple)]
+        parts = [
+            *self.arguments.values(),
+            *(each for values in held for each in values),
+        ]
+        return any(part is _SGD or part is _CLIP for part in parts)
 
     def is_moderate(self) -> bool:
         """Whether all its numbers are such that float32 must hold the step."""
@@ -219,7 +228,10 @@ def _check(updates: Any, call: Call) -> None:
     require(same, f"another tree: {jax.tree.structure(updates)}")
     pairs = zip(jax.tree.leaves(updates), jax.tree.leaves(call.params), strict=True)
     for update, param in pairs:
-        kept = update.shape == param.shape and update.dtype == param.dtype
+        kept = update.shape == param.shape and (
+            update.dtype == param.dtype
+            or (param.dtype == jnp.int32 and call.makes_floats())
+        )
         require(kept, f"{update.dtype}{update.shape} for {param.dtype}{param.shape}")
         finite = not call.is_moderate() or bool(jnp.isfinite(update).all())
         require(finite, f"updates that are not finite: {update}")
