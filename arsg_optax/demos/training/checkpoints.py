@@ -62,6 +62,8 @@ class Checkpoints:
         self._directory.mkdir(parents=True, exist_ok=True)
         # Orbax logs with a traceback each error that it raises, too.
         logging.getLogger("absl").addFilter(_has_no_traceback)
+        # Its event loop does so when it is collected, which may be at the very end.
+        logging.getLogger("asyncio").addFilter(_is_not_of_a_write)
         # What a checkpoint says of itself is read when it is restored, where a damaged
         # one costs no other.
         # Orbax's threads meet the other processes by a sum over all devices, which must
@@ -283,6 +285,11 @@ def _described(error: Exception) -> str:
 
 def _has_no_traceback(record: logging.LogRecord) -> bool:
     return record.exc_info is None
+
+
+def _is_not_of_a_write(record: logging.LogRecord) -> bool:
+    error = str(record.exc_info[1]) if record.exc_info else ""
+    return "OCDBT" not in error and error != "Event loop is closed"
 
 
 def _whole_checksum(position: dict[str, Any], total: int, arrays: int) -> str:

@@ -1,7 +1,9 @@
 """Runs that are stopped, killed, or meet damaged checkpoints and a full disk."""
 
+import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -17,7 +19,7 @@ from arsg_optax.demos.errors import CheckpointError, UsageError
 from arsg_optax.demos.tasks.callbacks import Log
 from arsg_optax.demos.tasks.records import Outcome, read
 from arsg_optax.demos.tasks.run import resume
-from arsg_optax.demos.training.checkpoints import FORMAT
+from arsg_optax.demos.training.checkpoints import FORMAT, Checkpoints
 from tests.demos.quiet import quiet_checkpoints
 from tests.demos.training.runs import (
     Recorder,
@@ -260,3 +262,23 @@ def _fill_and_train(disk: Path, leave: int) -> None:
     result = resume(run, notes)
     assert "continuing after step" in notes.notes[-1]
     assert len(result.epochs) == 9
+
+
+def test_tracebacks_of_a_failed_write_are_not_printed_beside_its_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    Checkpoints(tmp_path / "checkpoints").close()
+
+    async def fail(text: str) -> None:
+        raise RuntimeError(text)
+
+    async def forgotten() -> None:
+        for text in ("Event loop is closed", "a file of OCDBT", "of the user's own"):
+            task = asyncio.ensure_future(fail(text))
+            await asyncio.sleep(0.01)
+            del task
+
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        asyncio.run(forgotten())
+    told = [str(r.exc_info[1]) for r in caplog.records if r.exc_info]
+    assert told == ["of the user's own"]
