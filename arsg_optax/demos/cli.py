@@ -89,6 +89,7 @@ def guarded(program: str, action: Callable[[], int]) -> int:
         program: its name, before the line.
         action: returns an exit code.
     """
+    sys.unraisablehook = _hook
     try:
         try:
             code = action()
@@ -103,6 +104,17 @@ def guarded(program: str, action: Callable[[], int]) -> int:
             return _fail(program, _code(error), _message(error))
     except KeyboardInterrupt:
         return _fail(program, 130, "interrupted")
+
+
+def _hook(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Prints what nothing can catch, but for what a failed write leaves behind.
+
+    The write itself has raised, and is told in one line. TensorStore's threads, which
+    call Orbax's event loop after it, print a traceback each.
+    """
+    kind, text = unraisable.exc_type, str(unraisable.exc_value)
+    if not (kind is RuntimeError and text == "Event loop is closed"):
+        sys.__unraisablehook__(unraisable)
 
 
 def _code(error: Exception) -> int:

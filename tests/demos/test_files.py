@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,21 @@ def test_a_full_disk_is_one_line(number: int, tmp_path: Path, monkeypatch, capsy
 def test_other_errors_keep_their_traceback(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         guarded("arsg", lambda: len(write_atomically(tmp_path / "a" / "b", b"").parts))
+
+
+def test_what_a_failed_write_leaves_behind_is_not_printed(monkeypatch, capsys):
+    # Put back afterwards.
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    guarded("arsg", lambda: 0)
+
+    class Left:
+        def __init__(self, text: str):
+            self.text = text
+
+        def __del__(self):
+            raise RuntimeError(self.text)
+
+    for text in ("Event loop is closed", "of the user's own"):
+        Left(text)
+    printed = capsys.readouterr().err
+    assert "of the user's own" in printed and "Event loop" not in printed
