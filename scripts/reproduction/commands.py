@@ -287,12 +287,10 @@ def report(arguments: Sequence[str]) -> int:
         raise UsageError(
             f"--runs: there is no directory {options.runs}; running makes it"
         )
-    from scripts.reproduction.findings import theorems
+    from scripts.reproduction.findings.theorem_file import read
     from scripts.reproduction.report.page import render
 
-    proved = [
-        Judged(each, "computed", v) for each, v in theorems.read(options.theorems)
-    ]
+    proved = [Judged(each, "computed", v) for each, v in read(options.theorems)]
     store = Store(options.runs)
     overviews = [largest(each, store) for each in EXPERIMENTS.values()]
     page = render(overviews, f"{PROGRAM} report", proved)
@@ -323,9 +321,11 @@ def judge_theorems(arguments: Sequence[str]) -> int:
     if isinstance(options, int):
         return options
     from scripts.reproduction.findings import theorems
+    from scripts.reproduction.findings.theorem_file import encoded
 
-    _keep(options.out, theorems.measured())
-    for theorem, verdict in theorems.read(options.out):
+    found = theorems.measure()
+    _keep(options.out, encoded(found))
+    for theorem, verdict in found:
         line = f"{verdict.verdict}: {theorem.text}: {verdict.evidence}"
         make_console().print(line, highlight=False, soft_wrap=True)
     return 0

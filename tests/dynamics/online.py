@@ -127,6 +127,23 @@ def convex_parabolas(rounds: int, seed: int = 0, dimension: int = 4) -> Game:
     return _game(curvature, rng.uniform(-1, 1, shape), 0.2 * rng.uniform(-1, 1, shape))
 
 
+def unexplained(feature: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Slope of a line through values, and the share of their variance it leaves."""
+    slope, start = np.polyfit(feature, values, 1)
+    rest = np.var(values - slope * feature - start) / np.var(values)
+    return float(slope), float(rest)
+
+
+def second_terms(
+    alpha: float, b1: float, decay: float, width: float, steps: int, dimension: int = 4
+) -> tuple[float, float]:
+    """Of NAMSG's eq. 14 and of eq. 16 as printed, where every gradient is 1."""
+    t = np.arange(1, steps + 1)
+    eq14 = np.sum((b1 * decay ** (t - 1)) ** 2 * np.sqrt(t)) * dimension / alpha
+    eq14 *= width**2 / (2 * (1 - b1**2))
+    return float(eq14), b1 * width**2 / (2 * (1 - b1**2) * (1 - decay) ** 2)
+
+
 CONVEX = [random_lines, adversarial_lines, convex_parabolas]
 
 

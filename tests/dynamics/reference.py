@@ -55,6 +55,17 @@ def radius(tau, b1, mu):
     return np.abs(np.linalg.eigvals(matrix(tau, b1, mu))).max(axis=-1)
 
 
+def worst_radius(lambda_min, lambda_max, rate, b1, mu):
+    """The largest spectral radius over the whole range of curvatures."""
+    curvatures = np.concatenate(
+        [
+            np.geomspace(lambda_min, lambda_max, 4001),
+            np.linspace(lambda_min, lambda_max, 4001),
+        ]
+    )
+    return radius(rate * curvatures, b1, mu).max()
+
+
 def exact_variance(tau, b1, mu):
     """tau² S22 with S = A S A' + b b', solved in exact fractions."""
     tau, b1, mu = (Fraction(float(value)) for value in (tau, b1, mu))

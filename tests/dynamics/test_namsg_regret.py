@@ -123,11 +123,7 @@ def test_eq14_as_transcribed():
 def test_eq16s_second_term_is_below_eq14s():
     """As printed the corollary does not follow; with d and 1/α it does."""
     alpha, b1, decay, width, steps = 0.003, 0.9, 0.99, 2.0, 5000
-    t = np.arange(1, steps + 1)
-    # Every √v̂ at G = 1.
-    eq14 = np.sum((b1 * decay ** (t - 1)) ** 2 * np.sqrt(t)) * DIMENSION / alpha
-    eq14 *= width**2 / (2 * (1 - b1**2))
-    eq16 = b1 * width**2 / (2 * (1 - b1**2) * (1 - decay) ** 2)
+    eq14, eq16 = online.second_terms(alpha, b1, decay, width, steps, DIMENSION)
     corrected = b1**2 * width**2 * DIMENSION / alpha
     corrected /= 2 * (1 - b1**2) * (1 - decay**2) ** 2
     assert eq16 < 0.1 * eq14

@@ -11,17 +11,6 @@ from tests.dynamics import reference
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-def _worst(lambda_min, lambda_max, rate, b1, mu):
-    """Worst spectral radius over the whole range of curvatures."""
-    curvatures = np.concatenate(
-        [
-            np.geomspace(lambda_min, lambda_max, 4001),
-            np.linspace(lambda_min, lambda_max, 4001),
-        ]
-    )
-    return reference.radius(rate * curvatures, b1, mu).max()
-
-
 @pytest.mark.parametrize(
     ("c_alpha", "c_beta", "c_mu"),
     [
@@ -39,7 +28,7 @@ def test_theorem_1(c_alpha, c_beta, c_mu):
     for kappa in 10.0 ** np.arange(4, 9):
         root = np.sqrt(kappa)
         rate, b1, mu = c_alpha * root, 1 - c_beta / root, c_mu / root
-        true = _worst(1 / kappa, 1.0, rate, b1, mu)
+        true = reference.worst_radius(1 / kappa, 1.0, rate, b1, mu)
         errors.append(abs(theorem1_rate(kappa, c_alpha, c_beta, c_mu) - true) * kappa)
     # The approximation leaves O(1/κ), with one constant for all κ.
     assert max(errors) < 3 * (c_alpha + c_beta + c_mu) ** 2
@@ -66,7 +55,7 @@ def test_both_ends_have_the_stated_gain_and_nothing_between_is_worse(kappa, mu):
     # Eigenvalues meet at the lower end, with heavy ball at both.
     slack = 4 * np.sqrt(1e-16 / (1 - b1) if mu == 0 else 1e-16 * (1 - b1)) + 1e-13
     np.testing.assert_allclose(ends, found.gain, rtol=0, atol=slack)
-    worst = _worst(lambda_min, kappa * lambda_min, rate, b1, mu)
+    worst = reference.worst_radius(lambda_min, kappa * lambda_min, rate, b1, mu)
     assert worst < found.gain + 1e-7 * (1 - b1) + slack
 
 

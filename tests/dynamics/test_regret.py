@@ -86,12 +86,8 @@ def test_regret_grows_logarithmically_under_theorem3():
     at = np.unique(np.geomspace(100, 100_000, 200).astype(int))
     regret = online.regret(game, played)[at - 1]
 
-    def unexplained(feature):
-        slope, start = np.polyfit(feature, regret, 1)
-        return slope, np.var(regret - slope * feature - start) / np.var(regret)
-
-    slope, rest = unexplained(np.log(at))
-    _, rest_of_root = unexplained(np.sqrt(at))
+    slope, rest = online.unexplained(np.log(at), regret)
+    _, rest_of_root = online.unexplained(np.sqrt(at), regret)
     assert rest < 0.01
     assert rest < 0.1 * rest_of_root
     assert 0 < slope < 20

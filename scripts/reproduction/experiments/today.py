@@ -98,12 +98,7 @@ def evidence(
 
 
 def _second_stage() -> tuple[Experiment, ...]:
-    steps = Size(
-        "five step sizes each, chosen by training loss with one seed; five other seeds",
-        5,
-        5,
-        searches=True,
-    )
+    steps = _PROTOCOL._replace(shares=())
     vision, characters = "image", "next byte"
     return (
         _other_task(

@@ -149,8 +149,11 @@ _FEWER_STEPS = _own(
     "ORSG needs at most 0.88 of Muon's steps to Muon's final validation loss",
     needs_fewer_steps("ORSG", "Muon", 0.88),
 )
-_BELOW_ADAMW, _BELOW_NADAMW = (
-    {
+
+
+def _arsgw_is_below(others: tuple[str, ...], how: str = "") -> dict[float, Claim]:
+    """By its observation."""
+    return {
         mu: _own(
             f"ARSGW with an observation of {mu}{how} ends with a lower validation loss "
             f"than {' and '.join(others)}",
@@ -158,11 +161,9 @@ _BELOW_ADAMW, _BELOW_NADAMW = (
         )
         for mu, label in _OBSERVATIONS.items()
     }
-    for how, others in (
-        (" at AdamW's step size and decay", ("AdamW",)),
-        ("", ("AdamW", "NAdamW")),
-    )
-)
+
+
+_BELOW_NADAMW = _arsgw_is_below(("AdamW", "NAdamW"))
 # Chosen in the ablation on Python's source, so confirmed on all else.
 _CONFIRMED = _own(
     "ARSGW with an observation of 0.2 ends with a lower validation loss than with 0.1",
@@ -177,7 +178,7 @@ _DROP_IN = (
         "AdamW",
         lowest_validation_loss('ORSG, scale="rms"', ("AdamW",)),
     ),
-    *_BELOW_ADAMW.values(),
+    *_arsgw_is_below(("AdamW",), " at AdamW's step size and decay").values(),
 )
 
 

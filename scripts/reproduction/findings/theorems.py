@@ -4,9 +4,7 @@ Each statement gives a number, the tolerance that was set for it, and a verdict.
 and eigenvalues are those of the tests, in float64.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,15 +13,7 @@ import numpy as np
 
 import arsg_optax
 from arsg_optax import dynamics
-from arsg_optax.demos.errors import UsageError
-from scripts.reproduction.findings.judges import (
-    NOT,
-    NOT_RUN,
-    PARTLY,
-    REPRODUCED,
-    VERDICTS,
-    Verdict,
-)
+from scripts.reproduction.findings.judges import NOT, PARTLY, REPRODUCED, Verdict
 from tests.dynamics import nonconvex, online, reference
 
 ROUNDS = 20_000
@@ -58,13 +48,6 @@ def _largest_share(regret: Any, bound: Any) -> float:
     return float(np.max(np.asarray(regret) / np.asarray(bound)))
 
 
-def _worst_gain(kappa: float, rate: float, b1: float, mu: float) -> float:
-    curvatures = np.concatenate(
-        [np.geomspace(1 / kappa, 1, 4001), np.linspace(1 / kappa, 1, 4001)]
-    )
-    return float(reference.radius(rate * curvatures, b1, mu).max())
-
-
 def worst_gain() -> Verdict:
     """Theorem 1: eq. 16 beside eigenvalues, as the condition number grows."""
     kappas = 10.0 ** np.arange(4, 9)
@@ -75,7 +58,8 @@ def worst_gain() -> Verdict:
             root = np.sqrt(kappa)
             setting = c_alpha * root, 1 - c_beta / root, c_mu / root
             bound = dynamics.theorem1_rate(kappa, c_alpha, c_beta, c_mu)
-            errors.append(abs(float(bound) - _worst_gain(kappa, *setting)))
+            worst = reference.worst_radius(1 / kappa, 1.0, *setting)
+            errors.append(abs(float(bound) - worst))
         return _exponent(kappas, errors)
 
     usual = [
@@ -136,12 +120,11 @@ def logarithmic_regret() -> Verdict:
     regret, bound, needed = _theorem3(rounds)
     at = np.unique(np.geomspace(100, rounds, 200).astype(int)) - 1
 
-    def unexplained(feature: np.ndarray) -> float:
-        slope, start = np.polyfit(feature, regret[at], 1)
-        return float(np.var(regret[at] - slope * feature - start) / np.var(regret[at]))
-
     share = _largest_share(regret, bound)
-    rest, rest_of_root = unexplained(np.log(at + 1)), unexplained(np.sqrt(at + 1))
+    rest, rest_of_root = (
+        online.unexplained(feature(at + 1), regret[at])[1]
+        for feature in (np.log, np.sqrt)
+    )
     evidence = (
         f"the regret is at most {share:.1e} of eq. 18; log T leaves {rest:.2%} of its "
         f"variance unexplained (tolerance 1 %), √T {rest_of_root:.0%}. Its condition "
@@ -182,13 +165,8 @@ def namsg_regret() -> Verdict:
 
 def namsg_corollary() -> Verdict:
     """NAMSG's eq. 16: whether its second term bounds that of eq. 14, as it should."""
-    alpha, b1, decay, steps = 0.003, 0.9, 0.99, 5000
-    t = np.arange(1, steps + 1)
-    # Where every √v̂ and every gradient is 1.
-    needed = np.sum((b1 * decay ** (t - 1)) ** 2 * np.sqrt(t)) * _DIMENSION / alpha
-    needed *= _WIDTH**2 / (2 * (1 - b1**2))
-    printed = b1 * _WIDTH**2 / (2 * (1 - b1**2) * (1 - decay) ** 2)
-    share = float(printed / needed)
+    needed, printed = online.second_terms(0.003, 0.9, 0.99, _WIDTH, 5000)
+    share = printed / needed
     evidence = (
         f"the printed second term is {share:.2f} of eq. 14's where all gradients are "
         "1 (it should be at least 1); with d/α it would bound it"
@@ -283,36 +261,9 @@ THEOREMS: Sequence[Theorem] = (
 )
 
 
-def measured(theorems: Sequence[Theorem] = THEOREMS) -> bytes:
-    """The verdicts on all statements, as a file holds them."""
+def measure(
+    theorems: Sequence[Theorem] = THEOREMS,
+) -> list[tuple[Theorem, Verdict]]:
+    """The verdicts on all statements, in float64."""
     with jax.enable_x64(True):
-        found = [(each, each.measure()) for each in theorems]
-    rows = [
-        {"text": each.text, "source": each.source, **verdict._asdict()}
-        for each, verdict in found
-    ]
-    return (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def read(path: Path) -> list[tuple[Theorem, Verdict]]:
-    """The statements with the verdicts of a file; "not run" where it has none.
-
-    Raises:
-        UsageError: if it holds anything else.
-    """
-    held: Any = []
-    try:
-        if path.exists():
-            held = json.loads(path.read_bytes())
-        by_text = {
-            row["text"]: Verdict(row["verdict"], row["evidence"]) for row in held
-        }
-        if any(verdict not in VERDICTS for verdict, _ in by_text.values()):
-            raise ValueError(f"a verdict is none of {', '.join(VERDICTS)}")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(
-            f"--theorems: {path} cannot be read ({error}); delete it, or write it anew "
-            "with `python -m scripts.reproduction theorems`"
-        ) from error
-    missing = Verdict(NOT_RUN, "not computed")
-    return [(each, by_text.get(each.text, missing)) for each in THEOREMS]
+        return [(each, each.measure()) for each in theorems]

@@ -1,7 +1,7 @@
 """Where an experiment stands: its size, its results, the verdicts on its claims."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from arsg_optax.demos.tasks.records import RunRecord
 from scripts.reproduction.experiments.entrants import (
@@ -16,9 +16,11 @@ from scripts.reproduction.experiments.entrants import (
 from scripts.reproduction.findings.claims import CLAIMS, Claim, judge
 from scripts.reproduction.findings.judges import NOT_RUN, VERDICTS, Verdict
 from scripts.reproduction.findings.results import Result, find_results
-from scripts.reproduction.findings.theorems import Theorem
 from scripts.reproduction.runs.plan import known_trials
 from scripts.reproduction.store import Store
+
+if TYPE_CHECKING:  # It brings the tests' games, which only the theorems need.
+    from scripts.reproduction.findings.theorems import Theorem
 
 AS_AUTHORS_CHOOSE = "authors' choices"
 KIND_TITLES = {
@@ -40,7 +42,7 @@ class Judged(NamedTuple):
         verdict: on them.
     """
 
-    claim: Claim | Theorem
+    claim: Union[Claim, "Theorem"]
     kind: str
     verdict: Verdict
 
